@@ -1,0 +1,2 @@
+from .configuration import Configuration
+from .store import load, save

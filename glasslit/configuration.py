@@ -1,0 +1,253 @@
+"""``Configuration``: one snapshot of a liquid with what is known about it, checked once at the door.
+
+Everything downstream (graphs, training, metrics, simulation) may trust a ``Configuration``;
+shapes, units, finiteness and particle types are validated here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import ase
+import numpy as np
+
+from .kob_andersen import TYPE_NAMES, check_potential
+from .periodic import wrap
+
+SPLITS = ("train", "val", "test")
+_COINCIDENT = 1e-6  # sigma_AA: two centers closer than this are the same spot
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Configuration:
+    """Positions of N particles, and the labels and energies that belong to them.
+
+    Field names, shapes and units are those of the HDF5 schema (:mod:`glasslit.store`). Arrays are
+    copied and read-only. Fields that a source does not provide are ``None`` (``times`` is empty).
+
+    Parameters
+    ----------
+    positions : shape (N, 3), sigma_AA
+        Thermal positions; may lie outside the box (unwrapped).
+    types : shape (N,)
+        0 = A, 1 = B.
+    box : shape (3,), sigma_AA
+        Edge lengths of the periodic box.
+    temperature : float, epsilon_AA / k_B
+    times : shape (T,), Lennard-Jones time units, increasing
+    propensity : shape (T, N), sigma_AA
+        Mean over isoconfigurational runs of each particle's displacement at each time.
+    inherent_positions : shape (N, 3), sigma_AA
+        The inherent structure (local minimum of the energy) below ``positions``.
+    potential_energy_thermal, potential_energy_inherent : shape (N,), epsilon_AA
+    mean_displacement : shape (T, N, 3), sigma_AA
+        Mean displacement vector over the runs.
+    propensity_half : shape (2, T, N), sigma_AA
+        Propensity from each half of the runs; its noise sets the noise ceiling.
+    msd, self_scattering : shape (T, 2), sigma_AA^2 and dimensionless
+        Mean squared displacement and F_s(k = 7.2, t) of A and B, averaged over the runs.
+    n_trajectories : int
+        Number of isoconfigurational runs behind the labels.
+    potential, split, seed, engine, name
+        Truncation of the potential; "train", "val" or "test"; seed of the label factory; what
+        simulated it; where it came from.
+
+    Raises
+    ------
+    ValueError
+        If a shape does not fit, a number is not finite, a type is unknown, a box edge is not
+        positive, times do not increase, or two particles sit on one spot.
+
+    Examples
+    --------
+    >>> c = Configuration(positions=[[0, 0, 0], [1, 1, 1]], types=[0, 1], box=[5, 5, 5])
+    >>> c
+    Configuration(N=2 (1 A, 1 B), box=[5.0, 5.0, 5.0], density=0.016)
+    """
+
+    positions: np.ndarray
+    types: np.ndarray
+    box: np.ndarray
+    temperature: float | None = None
+    times: np.ndarray = ()  # type: ignore[assignment]  # becomes an empty array
+    propensity: np.ndarray | None = None
+    inherent_positions: np.ndarray | None = None
+    potential_energy_thermal: np.ndarray | None = None
+    potential_energy_inherent: np.ndarray | None = None
+    mean_displacement: np.ndarray | None = None
+    propensity_half: np.ndarray | None = None
+    msd: np.ndarray | None = None
+    self_scattering: np.ndarray | None = None
+    n_trajectories: int | None = None
+    potential: str | None = None
+    split: str | None = None
+    seed: int | None = None
+    engine: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"configuration {self.name!r}" if self.name else "configuration"
+        set_ = object.__setattr__
+        positions = _array(where, "positions", self.positions, np.float64)
+        if positions.ndim != 2 or positions.shape[1] != 3 or len(positions) == 0:
+            raise ValueError(f"{where}: positions have shape {positions.shape}; expected (N, 3) with N of at least 1")
+        n = len(positions)
+        times = _array(where, "times", self.times, np.float64)
+        if times.ndim != 1:
+            raise ValueError(f"{where}: times have shape {times.shape}; expected (T,)")
+        if np.any(times <= 0) or np.any(np.diff(times) <= 0):
+            raise ValueError(f"{where}: times {times.tolist()}; expected positive, increasing times: sort them")
+        t = len(times)
+        set_(self, "positions", positions)
+        set_(self, "times", times)
+        set_(self, "box", self._checked(where, "box", (3,), np.float64))
+        if np.any(self.box <= 0):
+            raise ValueError(f"{where}: box edges {self.box.tolist()}; expected three positive lengths")
+        types = np.asarray(self.types)
+        if types.shape != (n,) or not np.all(np.isin(types, range(len(TYPE_NAMES)))):
+            found = np.unique(types).tolist() if types.shape == (n,) else f"of shape {types.shape}"
+            raise ValueError(
+                f"{where}: types {found} for {n} particles; expected shape ({n},) with 0 = A and 1 = B "
+                "(files that count from 1 need 1 subtracted)"
+            )
+        set_(self, "types", _frozen(types.astype(np.int8)))
+        for field, shape in {
+            "inherent_positions": (n, 3),
+            "potential_energy_thermal": (n,),
+            "potential_energy_inherent": (n,),
+            "propensity": (t, n),
+            "mean_displacement": (t, n, 3),
+            "propensity_half": (2, t, n),
+            "msd": (t, 2),
+            "self_scattering": (t, 2),
+        }.items():
+            if getattr(self, field) is not None:
+                dtype = np.float64 if field == "inherent_positions" else np.float32
+                set_(self, field, self._checked(where, field, shape, dtype))
+        if self.temperature is not None and not (np.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(f"{where}: temperature {self.temperature}; expected a positive number")
+        if self.potential is not None:
+            check_potential(self.potential)
+        if self.split is not None and self.split not in SPLITS:
+            raise ValueError(f"{where}: split {self.split!r}; expected one of {', '.join(SPLITS)}")
+        for field in ("positions", "inherent_positions"):
+            self._refuse_coincident(where, field)
+
+    def _checked(self, where: str, field: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        value = _array(where, field, getattr(self, field), dtype)
+        if value.shape != shape:
+            raise ValueError(f"{where}: {field} has shape {value.shape}; expected {shape} to fit positions and times")
+        return value
+
+    def _refuse_coincident(self, where: str, field: str) -> None:
+        from scipy.spatial import cKDTree
+
+        positions = getattr(self, field)
+        if positions is None:
+            return
+        pairs = cKDTree(wrap(positions, self.box), boxsize=self.box).query_pairs(_COINCIDENT, output_type="ndarray")
+        if len(pairs):
+            i, j = sorted(pairs[0].tolist())
+            raise ValueError(
+                f"{where}: {field} of particles {i} and {j} coincide; expected distinct spots: "
+                "remove the duplicate particle or check that the box is the right one"
+            )
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{np.sum(self.types == k)} {name}" for k, name in enumerate(TYPE_NAMES))
+        parts = [f"N={self.n_particles} ({counts})", f"box={np.round(self.box, 3).tolist()}"]
+        parts.append(f"density={self.density:.4g}")
+        if self.temperature is not None:
+            parts.append(f"T={self.temperature:g}")
+        if len(self.times):
+            parts.append(f"times={self.times.tolist()}")
+        if self.split:
+            parts.append(f"split={self.split}")
+        return f"Configuration({', '.join(parts)})"
+
+    @property
+    def n_particles(self) -> int:
+        """Number of particles N."""
+        return len(self.positions)
+
+    @property
+    def density(self) -> float:
+        """Particles per sigma_AA^3."""
+        return float(self.n_particles / np.prod(self.box))
+
+    def replace(self, **changes: Any) -> Configuration:
+        """A new, newly checked configuration with some fields changed."""
+        return replace(self, **changes)
+
+    def hash(self) -> str:
+        """SHA-256 of every array and attribute: equal for equal content, whatever file it came from."""
+        digest = hashlib.sha256()
+        for field in fields(self):
+            value = getattr(self, field.name)
+            digest.update(field.name.encode())
+            digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
+        return digest.hexdigest()
+
+    def to_ase(self) -> ase.Atoms:
+        """The snapshot as ASE ``Atoms``; types A and B appear as the elements H and He (numbers 1 and 2).
+
+        Labels and energies that are present go into ``atoms.arrays`` under their own names;
+        ``(T, N)`` labels are transposed to ``(N, T)``, as ASE wants the particle first.
+        """
+        atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
+        atoms.info.update(
+            {k: v for k, v in {"temperature": self.temperature, "times": self.times.tolist()}.items() if v is not None}
+        )
+        for field in ("inherent_positions", "potential_energy_thermal", "potential_energy_inherent"):
+            if getattr(self, field) is not None:
+                atoms.set_array(field, getattr(self, field))
+        if self.propensity is not None:
+            atoms.set_array("propensity", self.propensity.T)
+        return atoms
+
+    @classmethod
+    def from_ase(cls, atoms: ase.Atoms, **fields_: Any) -> Configuration:
+        """The reverse of :meth:`to_ase`; further fields are given by name.
+
+        Raises
+        ------
+        ValueError
+            If the cell is not orthorhombic and periodic, or an atomic number is not 1 (A) or 2 (B).
+        """
+        cell = np.asarray(atoms.cell)
+        if not np.all(atoms.pbc) or np.abs(cell - np.diag(np.diag(cell))).max() > 1e-12:
+            raise ValueError(
+                f"an ASE cell {cell.tolist()} with pbc {atoms.pbc.tolist()}; expected a periodic, orthorhombic box"
+            )
+        if not np.all(np.isin(atoms.numbers, (1, 2))):
+            raise ValueError(
+                f"atomic numbers {np.unique(atoms.numbers).tolist()}; expected 1 (type A) and 2 (type B): renumber them"
+            )
+        found: dict[str, Any] = {
+            field: atoms.arrays[field]
+            for field in ("inherent_positions", "potential_energy_thermal", "potential_energy_inherent")
+            if field in atoms.arrays
+        }
+        if "propensity" in atoms.arrays:
+            found["propensity"] = np.reshape(atoms.arrays["propensity"], (len(atoms), -1)).T
+        found |= {k: atoms.info[k] for k in ("temperature", "times") if k in atoms.info}
+        return cls(positions=atoms.positions, types=atoms.numbers - 1, box=np.diag(cell), **(found | fields_))
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    array = np.array(array, order="C")
+    array.flags.writeable = False
+    return array
+
+
+def _array(where: str, field: str, value: Any, dtype: type) -> np.ndarray:
+    try:
+        array = np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {field} is not an array of numbers ({error})") from None
+    if not np.all(np.isfinite(array)):
+        bad = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(f"{where}: {field} holds {array[tuple(bad)]} at index {bad}; expected finite numbers")
+    return _frozen(array)

