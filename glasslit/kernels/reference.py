@@ -1,0 +1,61 @@
+"""``contract_scatter`` with e3nn's ``TensorProduct``: the specification that faster kernels are held to.
+
+Stores every message, (E, irreps_out.dim): about 0.9 GB for one layer of the paper's network on 4096
+particles. Differentiable any number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import torch
+from e3nn import o3
+from torch import Tensor
+from torch_geometric.data import Data
+
+from ..so3 import irreps
+
+if TYPE_CHECKING:
+    from . import Coupling
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """PyTorch's default dtype, changed for a moment."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@lru_cache(maxsize=64)
+def tensor_product(coupling: Coupling, dtype: torch.dtype, device: torch.device) -> o3.TensorProduct:
+    """e3nn's product for a coupling, its constants exact in the given dtype.
+
+    e3nn writes the Clebsch-Gordan coefficients at the default dtype of the moment of construction, so
+    a product cast to float64 later would keep float32's rounding (7e-7).
+    """
+    with default_dtype(dtype):
+        product = o3.TensorProduct(
+            o3.Irreps(coupling.irreps_in),
+            irreps(1, coupling.l_max),
+            coupling.irreps_terms,
+            [(slot, f, number, "uvu", True) for number, (slot, f, _) in enumerate(coupling.terms)],
+            irrep_normalization="component",
+            shared_weights=False,
+            internal_weights=False,
+        )
+    return product.to(device=device)
+
+
+def contract_scatter(h: Tensor, Y: Tensor, weights: Tensor, graph: Data, coupling: Coupling) -> Tensor:
+    """See :func:`glasslit.kernels.contract_scatter`."""
+    sender, receiver = graph.edge_index
+    product = tensor_product(coupling, h.dtype, h.device)
+    messages = product(h[sender], Y, weights)
+    return messages.new_zeros(len(h), messages.shape[1]).index_add(0, receiver, messages)

@@ -1,0 +1,158 @@
+r"""Scores: Pearson correlation per type and time, and the ceiling that label noise puts on it.
+
+Naive where it can be: each number is one call of NumPy on one type at one time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .configuration import Configuration
+from .kob_andersen import TYPE_NAMES
+from .periodic import neighbor_pairs
+
+Reduce = Literal["mean", "pooled"]
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson correlation of two vectors; nan where one is constant (no correlation is defined)."""
+    x, y = x - x.mean(), y - y.mean()
+    norm = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / norm) if norm > 0 else float("nan")
+
+
+def _listed(values: ArrayLike | Sequence[ArrayLike], ndim: int) -> list[np.ndarray]:
+    """One array per configuration, from one array, a stack of them or a list of them."""
+    if isinstance(values, np.ndarray) and values.ndim == ndim:
+        return [values.astype(np.float64)]
+    return [np.asarray(v, dtype=np.float64) for v in values]  # type: ignore[union-attr]
+
+
+def pearson(
+    prediction: ArrayLike | Sequence[ArrayLike],
+    target: ArrayLike | Sequence[ArrayLike],
+    types: ArrayLike | Sequence[ArrayLike],
+    reduce: Reduce = "mean",
+) -> dict[str, np.ndarray]:
+    r"""Pearson correlation of prediction and target, for each particle type and time.
+
+    .. math:: \rho = \frac{\sum_i (p_i - \bar p)(m_i - \bar m)}
+        {\sqrt{\sum_i (p_i - \bar p)^2 \sum_i (m_i - \bar m)^2}}
+
+    Parameters
+    ----------
+    prediction, target : shape (T, N), or one such array for each of S configurations
+    types : shape (N,), or one such array for each configuration; 0 = A, 1 = B
+    reduce : "mean": correlate within each configuration, then average; "pooled": correlate all
+        particles of all configurations at once, so that differences between configurations count
+
+    Returns
+    -------
+    {"A": shape (T,), "B": shape (T,)}; nan where a type is absent or one side is constant.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not agree or ``reduce`` is unknown.
+
+    Examples
+    --------
+    >>> m = np.array([[1.0, 2.0, 3.0, 1.0, 2.0]])
+    >>> pearson(2 * m + 1, m, np.array([0, 0, 0, 1, 1]))
+    {'A': array([1.]), 'B': array([1.])}
+    """
+    if reduce not in ("mean", "pooled"):
+        raise ValueError(f"reduce = {reduce!r}; expected 'mean' or 'pooled'")
+    predictions, targets = _listed(prediction, 2), _listed(target, 2)
+    kinds = [np.asarray(k) for k in _listed(types, 1)]
+    if len(kinds) == 1 and len(targets) > 1:
+        kinds = kinds * len(targets)
+    shapes = [(p.shape, m.shape, k.shape) for p, m, k in zip(predictions, targets, kinds, strict=False)]
+    if not (len(predictions) == len(targets) == len(kinds)) or any(p != m or p[-1:] != k for p, m, k in shapes):
+        raise ValueError(
+            f"{len(predictions)} predictions, {len(targets)} targets, {len(kinds)} type arrays of shapes {shapes}; "
+            "expected (T, N), (T, N) and (N,) for each configuration"
+        )
+    result = {}
+    for number, name in enumerate(TYPE_NAMES):
+        pairs = [(p[:, k == number], m[:, k == number]) for p, m, k in zip(predictions, targets, kinds, strict=True)]
+        if reduce == "pooled":
+            pairs = [(np.concatenate([p for p, _ in pairs], axis=1), np.concatenate([m for _, m in pairs], axis=1))]
+        per_configuration = [
+            [_correlation(p[t], m[t]) if p.shape[1] else float("nan") for t in range(len(p))] for p, m in pairs
+        ]
+        result[name] = np.mean(per_configuration, axis=0)
+    return result
+
+
+def noise_ceiling(
+    propensity_half: ArrayLike | Sequence[ArrayLike],
+    types: ArrayLike | Sequence[ArrayLike],
+    reduce: Reduce = "mean",
+) -> dict[str, np.ndarray]:
+    r"""Highest correlation that a perfect predictor can reach with noisy labels.
+
+    With r the correlation of the labels from two halves of the runs, the full mean has reliability
+    2r / (1 + r) (Spearman-Brown), and the noiseless propensity correlates with it as
+
+    .. math:: \rho_\text{max} = \sqrt{2 r / (1 + r)}
+
+    Parameters
+    ----------
+    propensity_half : shape (2, T, N), or one such array for each configuration
+    types, reduce : as in :func:`pearson`
+
+    Returns
+    -------
+    {"A": shape (T,), "B": shape (T,)}, 0 where the halves do not correlate positively.
+
+    Examples
+    --------
+    >>> half = np.array([[[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]]])
+    >>> noise_ceiling(half, np.zeros(3))["A"]
+    array([1.])
+    """
+    halves = _listed(propensity_half, 3)
+    r = pearson([h[0] for h in halves], [h[1] for h in halves], types, reduce)
+    return {name: np.sqrt(2 * np.clip(v, 0, None) / (1 + np.clip(v, 0, None))) for name, v in r.items()}
+
+
+def local_density(configuration: Configuration, cutoff: float = 2.0, field: str = "positions") -> np.ndarray:
+    """Number of particles closer than ``cutoff`` to each particle, shape (N,): a trivial predictor."""
+    pairs = neighbor_pairs(getattr(configuration, field), configuration.box, cutoff)
+    return np.bincount(pairs.ravel(), minlength=configuration.n_particles).astype(np.float64)
+
+
+def trivial_prediction(
+    train: Sequence[Configuration], train_values: Sequence[np.ndarray], test: Configuration, test_values: np.ndarray
+) -> np.ndarray:
+    """Propensity as a straight line in one number per particle, fitted per type and time on training data.
+
+    What any network has to beat. Its correlation is that of the number itself, with the sign that the
+    training configurations teach.
+
+    Parameters
+    ----------
+    train : labelled configurations
+    train_values : shape (N,) for each of them, e.g. :func:`local_density`
+    test : configuration to predict
+    test_values : shape (N,)
+
+    Returns
+    -------
+    shape (T, N), sigma_AA
+    """
+    types = np.concatenate([c.types for c in train])
+    value = np.concatenate(train_values)
+    labels = np.concatenate([c.propensity for c in train], axis=1).astype(np.float64)  # type: ignore[misc]
+    prediction = np.empty((len(labels), test.n_particles))
+    for number in range(len(TYPE_NAMES)):
+        chosen, at = types == number, test.types == number
+        for t, label in enumerate(labels):
+            if chosen.any():
+                prediction[t, at] = np.polyval(np.polyfit(value[chosen], label[chosen], 1), test_values[at])
+    return prediction

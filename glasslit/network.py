@@ -1,0 +1,263 @@
+r"""The full network of Pezzicoli et al. (2024): Fig. 4, Eqs. 21-23.
+
+Eight equivariant convolutions with ResNet sums, equivariant batch norm after each, and one linear
+decoder per (time, particle type) on rotation-invariant numbers. Training is :mod:`glasslit.train`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from e3nn import o3
+from e3nn.nn import BatchNorm
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from .configuration import Configuration
+from .graph import neighbor_graph, parse_inputs, required
+from .kernels import select
+from .kob_andersen import TYPE_NAMES
+from .layer import SE3Convolution, bessel_basis
+from .so3 import spherical_harmonics
+
+N_TYPES = len(TYPE_NAMES)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network; the defaults are the paper's.
+
+    Parameters
+    ----------
+    layers : number of convolutions
+    channels : copies of each degree l = 0 ... l_max
+    l_max : highest degree
+    cutoff : of graph and radial basis alike, sigma_AA
+    inputs : what the network sees, one of :data:`glasslit.graph.INPUTS`
+    n_times : number of times predicted at once
+    n_basis : Bessel functions
+    hidden : width of the radial network
+    dropout : in the radial network
+    batch_norm_momentum : of the equivariant batch norm
+    kernel : see :func:`glasslit.kernels.contract_scatter`
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or a name is unknown.
+    """
+
+    layers: int = 8
+    channels: int = 8
+    l_max: int = 3
+    cutoff: float = 2.0
+    inputs: str = "thermal+E_IS"
+    n_times: int = 10
+    n_basis: int = 10
+    hidden: int = 16
+    dropout: float = 0.3
+    batch_norm_momentum: float = 0.5
+    kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a whole number of at least 1")
+        if not (isinstance(self.l_max, int) and 0 <= self.l_max <= 11):
+            raise ValueError(f"l_max = {self.l_max!r}; expected a whole number from 0 to 11, which is as far as e3nn goes")
+        if not self.cutoff > 0 or not 0 <= self.dropout < 1 or not 0 < self.batch_norm_momentum <= 1:
+            raise ValueError(
+                f"cutoff = {self.cutoff}, dropout = {self.dropout}, batch_norm_momentum = {self.batch_norm_momentum}; "
+                "expected cutoff > 0, 0 <= dropout < 1, 0 < batch_norm_momentum <= 1"
+            )
+        parse_inputs(self.inputs)
+        select(self.kernel)
+
+    @classmethod
+    def laptop(cls, **changes: Any) -> ModelConfig:
+        """A small preset that trains in minutes on two CPU cores."""
+        return cls(**({"layers": 3, "channels": 4, "l_max": 2} | changes))
+
+
+class SE3GNN(nn.Module):
+    """Positions in, propensity out; turning the input turns the hidden features and changes no prediction.
+
+    Parameters
+    ----------
+    config : :class:`ModelConfig`; the paper's by default
+
+    Examples
+    --------
+    >>> net = SE3GNN()
+    >>> {k: v for k, v in net.count_parameters().items() if k != "batch_norm"}
+    {'radial': 35664, 'mixing': 16000, 'decoder': 640}
+    """
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or ModelConfig()
+        self.needs_energy = parse_inputs(config.inputs)[1] is not None
+        scalars = o3.Irreps([(N_TYPES + self.needs_energy, (0, 1))])
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        incoming = scalars
+        for _ in range(config.layers):
+            convolution = SE3Convolution(
+                incoming, config.channels, config.l_max, config.n_basis, config.hidden, config.dropout, config.kernel
+            )
+            self.convolutions.append(convolution)
+            self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
+            incoming = convolution.irreps_out + scalars
+        self.irreps = self.convolutions[-1].irreps_out
+        invariants = config.channels * (config.l_max + 1)
+        self.decoder = nn.Parameter(torch.randn(N_TYPES, config.n_times, invariants) / invariants**0.5)
+        self.register_buffer("times", torch.full((config.n_times,), torch.nan, dtype=torch.float64))
+        self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
+        self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
+        self.register_buffer("energy_mean", torch.zeros(N_TYPES))
+        self.register_buffer("energy_std", torch.ones(N_TYPES))
+
+    def features(self, graph: Data) -> Tensor:
+        """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
+        if graph.x.shape[1] != N_TYPES + self.needs_energy:
+            raise ValueError(
+                f"the graph has {graph.x.shape[1]} numbers per particle; inputs {self.config.inputs!r} want "
+                f"{N_TYPES + self.needs_energy}: build it with neighbor_graph(..., inputs={self.config.inputs!r})"
+            )
+        x = graph.x
+        if self.needs_energy:
+            energy = (x[:, -1] - self.energy_mean[graph.types]) / self.energy_std[graph.types]
+            x = torch.cat([x[:, :-1], energy[:, None]], dim=1)
+        harmonics = spherical_harmonics(self.config.l_max, graph.vector)
+        distance = torch.linalg.vector_norm(graph.vector, dim=1)
+        basis = bessel_basis(distance, self.config.cutoff, self.config.n_basis)
+        h = None
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            incoming = x if h is None else torch.cat([h, x], dim=1)
+            new = norm(convolution(incoming, harmonics, basis, graph))
+            h = new if h is None else h + new
+        return h
+
+    def invariants(self, graph: Data) -> Tensor:
+        """[h^0, |h^1|, ..., |h^l_max|] of each particle, shape (N, channels (l_max + 1))."""
+        parts = []
+        features = self.features(graph)
+        for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):
+            vectors = block.reshape(len(block), kind.mul, kind.ir.dim)
+            parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
+        return torch.cat(parts, dim=1)
+
+    def standardized(self, graph: Data) -> Tensor:
+        """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
+        return torch.einsum("nk,ntk->nt", self.invariants(graph), self.decoder[graph.types])
+
+    def forward(self, graph: Data) -> Tensor:
+        """Propensity of each particle at each time, shape (N, T), sigma_AA."""
+        return self.target_mean[graph.types] + self.target_std[graph.types] * self.standardized(graph)
+
+    def standardize(self, graph: Data) -> Tensor:
+        """The graph's labels in the units of :meth:`standardized`; shape (N, T)."""
+        return (graph.y - self.target_mean[graph.types]) / self.target_std[graph.types]
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Take mean and spread of labels and energies, per type, from training configurations.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, or their times differ between configurations or from ``n_times``.
+        """
+        times = check_times(configurations, self.config.n_times)
+        types = np.concatenate([c.types for c in configurations])
+        labels = np.concatenate([required(c, "propensity").T for c in configurations]).astype(np.float64)
+        energy_field = parse_inputs(self.config.inputs)[1]
+        for k in range(N_TYPES):
+            if not np.any(types == k):
+                continue
+            self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
+            self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
+            if energy_field:
+                energies = np.concatenate([required(c, energy_field) for c in configurations]).astype(np.float64)
+                self.energy_mean[k] = float(energies[types == k].mean())
+                self.energy_std[k] = float(_spread(energies[types == k]))
+        self.times.copy_(torch.as_tensor(times))
+
+    @torch.no_grad()
+    def predict(self, configuration: Configuration) -> np.ndarray:
+        """Propensity of each particle of a configuration, without its labels.
+
+        Parameters
+        ----------
+        configuration : holds the positions, and the energy, that ``config.inputs`` names
+
+        Returns
+        -------
+        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``.
+
+        Raises
+        ------
+        ValueError
+            If an input is missing, or the box is shorter than twice the cutoff.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            graph = neighbor_graph(configuration, self.config.cutoff, self.config.inputs, self.decoder.dtype)
+            return self(graph.to(self.decoder.device)).T.cpu().numpy()
+        finally:
+            self.train(was_training)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Trainable numbers by part: radial, mixing, decoder, and batch_norm (the equivariant one's affine weights)."""
+
+        def count(modules: Any) -> int:
+            return sum(p.numel() for module in modules for p in module.parameters())
+
+        return {
+            "radial": count(c.radial for c in self.convolutions),
+            "mixing": count(c.mixing for c in self.convolutions),
+            "decoder": self.decoder.numel(),
+            "batch_norm": count(self.norms),
+        }
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over particles, 1 where everything is equal."""
+    spread = values.std(axis=0)
+    return np.where(spread > 1e-12 * (1 + np.abs(values).max(axis=0)), spread, 1.0)
+
+
+def check_times(configurations: Sequence[Configuration], n_times: int | None = None) -> np.ndarray:
+    """The times that all configurations share, shape (T,).
+
+    Raises
+    ------
+    ValueError
+        If there is no configuration, or times differ between them or in number from ``n_times``.
+    """
+    if not configurations:
+        raise ValueError("no configurations; expected at least one: is the split empty?")
+    times = configurations[0].times
+    for c in configurations:
+        if len(c.times) != len(times) or not np.allclose(c.times, times, rtol=1e-6, atol=0):
+            raise ValueError(f"times differ: {times.tolist()} and {c.times.tolist()}; expected the same in all")
+    if n_times is not None and len(times) != n_times:
+        raise ValueError(f"labels at {len(times)} times, {times.tolist()}; the network has n_times = {n_times}")
+    return times
+
+
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Plain values of a config, for checkpoints."""
+    return asdict(config)
+
+
+def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """The reverse, refusing names that no :class:`ModelConfig` has."""
+    unknown = set(values) - {f.name for f in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"unknown model settings {sorted(unknown)}; expected {[f.name for f in fields(ModelConfig)]}")
+    return ModelConfig(**values)

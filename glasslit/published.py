@@ -1,0 +1,323 @@
+"""Published data sets of the field: read their files, fetch them. The only module that unpickles anything.
+
+Bapst et al. (2020) pickles, BOTAN (Shiba et al. 2023) and GlassBench (Jung et al. 2023) ``.npz`` files
+become :class:`~glasslit.configuration.Configuration`; units are Lennard-Jones units in all three.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+import requests
+
+from .configuration import SPLITS, Configuration
+from .kob_andersen import DENSITY, TIME_GRIDS
+
+BOTAN_URL = "https://raw.githubusercontent.com/h3-Open-BDEC/pyg_botan/6da560c/small_data/T0.44/"
+BOTAN_FILES = {
+    "test/isoconfig_N4096T0.44_401_tc07.npz": "dfefaa469e429e6ff0936579e69255e7df4f721c83042a0cc6ab25b1dcdf6184",
+    "test/isoconfig_N4096T0.44_402_tc07.npz": "455937051b00da8374311b655a114d477cfc2e9ed6b582bd4ed407d064811ef8",
+    "train/isoconfig_N4096T0.44_1_tc07.npz": "818fe7a85a2d5fa15dbf6b4a32fe2244ccc6c95ab57375ddceccfbf3e15bcb03",
+    "train/isoconfig_N4096T0.44_2_tc07.npz": "c434148509b09ae3582b5b12d2a1c866510bf6bcda1000cb7c84eaa3adc2c81e",
+    "train/isoconfig_N4096T0.44_3_tc07.npz": "cbe36e3dda27f2c52d57b46322dd8b4e92a52d369f5a683c18469d035200d0f4",
+    "train/isoconfig_N4096T0.44_4_tc07.npz": "5dc178a06be59d61cf90b69d7072e2dc8f4433e0edf21bed8a3971f4363d73f6",
+    "train/isoconfig_N4096T0.44_5_tc07.npz": "ce15d17f380e28c36e512ac66454fc2b6b26a210db0a4bdd259029100e75bf19",
+    "train/isoconfig_N4096T0.44_6_tc07.npz": "bdde2cd8e21c847c2359dd4532e530507246f876dbe51a94afdf90b420cbe0c5",
+    "train/isoconfig_N4096T0.44_7_tc07.npz": "115c2dfa7cb7b93410407f14925ef061f2c0b495b8b6e938812120ba2f9fa964",
+    "train/isoconfig_N4096T0.44_8_tc07.npz": "3886cd45c38d568c20641c7f0025d940251fa829902ed1e524fc105c0f005b9d",
+    "train/isoconfig_N4096T0.44_9_tc07.npz": "fba28fffd9cac0d51c3ffed8cb4525c346a551d07449d5bcd0614306a0fd5704",
+    "train/isoconfig_N4096T0.44_10_tc07.npz": "57f03825f3ef0f484fa6e8d7c7d317fc0a16f58f160302e56000d1e4ebe85f89",
+}
+GLASSBENCH_DOI = "doi:10.5281/zenodo.10118191/"
+GLASSBENCH_FILES = {"GlassBench.zip": "md5:82c83a7146eb749e13417e4350022417"}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Admits NumPy arrays, plain containers, numbers and text; refuses every other name a pickle may call."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
+            return getattr(np, name)
+        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
+            return getattr(np._core.multiarray, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 2's protocols carry an array's bytes
+            return _latin1
+        raise ValueError(f"it asks for {module}.{name}, which is not an array or a plain container")
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    if encoding != "latin1":
+        raise ValueError(f"it asks for the codec {encoding!r}")
+    return text.encode("latin1")
+
+
+def read_published(path: str | Path) -> list[Configuration]:
+    """Read a published file, or all of them in a folder.
+
+    Parameters
+    ----------
+    path : a Bapst ``.pickle``, a BOTAN or GlassBench ``.npz``, or a folder of them. Folders are read in
+        natural order (2 before 10); BOTAN files of one configuration at several times become one.
+
+    Returns
+    -------
+    list of configurations; ``split`` follows from a parent folder named train, val or test.
+
+    Raises
+    ------
+    ValueError
+        If a file is missing, damaged, of no known kind, holds object arrays, or is a pickle that asks for
+        anything but arrays and plain containers (it is refused before anything in it runs).
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = sorted((f for f in path.iterdir() if f.suffix in (".npz", ".pickle", ".pkl")), key=_natural)
+        if not files:
+            raise ValueError(f"{path} holds no .npz or .pickle file; expected a folder of published configurations")
+        return _merge_times([_read(f) for f in files])
+    if not path.is_file():
+        raise ValueError(f"{path} is neither a file nor a folder; expected published data: check the path")
+    return [_read(path)]
+
+
+def _natural(path: Path) -> list[Any]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
+
+
+def _read(path: Path) -> Configuration:
+    try:
+        content = _load_npz(path) if path.suffix == ".npz" else _load_pickle(path)
+        if "trajectory_target_positions" in content or "targets" in content:
+            reader: Callable[[Path, dict[str, Any]], dict[str, Any]] = _bapst
+        elif "md_prop" in content:
+            reader = _glassbench
+        elif path.suffix == ".npz" and content["positions"].ndim == 3:
+            reader = _botan
+        else:
+            raise ValueError(f"its entries {sorted(content)} fit no known kind")
+        split = path.parent.name if path.parent.name in SPLITS else None
+        return Configuration(name=path.stem, split=split, **reader(path, content))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not a readable Bapst, BOTAN or GlassBench file: {error}") from error
+    except (zipfile.BadZipFile, pickle.UnpicklingError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: damaged or not what its name says: {error}") from error
+
+
+def _load_npz(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _load_pickle(path: Path) -> dict[str, Any]:
+    content = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}; expected a dictionary")
+    return content
+
+
+def _bapst(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    positions = np.asarray(content["positions"], dtype=np.float64)
+    times = np.asarray(content["time"], dtype=np.float64)[np.asarray(content["time_indices"], dtype=int)]
+    found: dict[str, Any] = {}
+    if "targets" in content:
+        labels = np.asarray(content["targets"], dtype=np.float64)
+    else:
+        targets = [np.asarray(t, dtype=np.float64) for t in content["trajectory_target_positions"]]
+        distance = [np.linalg.norm(t - positions, axis=-1) for t in targets]  # each (runs, N)
+        labels = np.stack([d.mean(axis=0) for d in distance])
+        half = len(distance[0]) // 2
+        halves = np.stack([[d[:half].mean(axis=0) for d in distance], [d[half:].mean(axis=0) for d in distance]])
+        displacement = np.stack([(t - positions).mean(axis=0) for t in targets])
+        order = np.argsort(times[: len(labels)])
+        found |= {"propensity_half": halves[:, order], "mean_displacement": displacement[order]}
+        found["n_trajectories"] = len(distance[0])
+    times = times[: len(labels)]  # trajectories may cover only the first times
+    order = np.argsort(times)
+    metadata = content.get("metadata", {})
+    return found | {
+        "positions": positions,
+        "types": np.asarray(content["types"]),
+        "box": np.asarray(content["box"]),
+        "temperature": float(metadata["temperature"]) if "temperature" in metadata else None,
+        "times": times[order],
+        "propensity": labels[order],
+        "potential": "unshifted",
+        "engine": "Bapst et al. 2020",
+    }
+
+
+def _cubic_box(n: int) -> np.ndarray:
+    return np.full(3, (n / DENSITY) ** (1 / 3))
+
+
+def _grid(temperature: float) -> np.ndarray:
+    if temperature not in TIME_GRIDS:
+        raise ValueError(f"temperature {temperature} in the name; times are known for {sorted(TIME_GRIDS)}")
+    return np.array(TIME_GRIDS[temperature])
+
+
+def _botan(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    match = re.fullmatch(r"isoconfig_N\d+T(\d+\.\d+)_(\d+)_tc(\d+)", path.stem)
+    if match is None:
+        raise ValueError("its name is not isoconfig_N{particles}T{temperature}_{number}_tc{time}.npz")
+    temperature, number = float(match[1]), int(match[3])
+    grid = _grid(temperature)
+    if not 1 <= number <= len(grid):
+        raise ValueError(f"time number tc{number:02d} in the name; expected tc01 to tc{len(grid):02d}")
+    initial = content["initial_positions"]
+    displacement = content["positions"] - initial
+    distance = np.linalg.norm(displacement, axis=-1)
+    half = len(distance) // 2
+    return {
+        "positions": initial,
+        "types": content["types"],
+        "box": _cubic_box(len(initial)),
+        "temperature": temperature,
+        "times": grid[number - 1 : number],
+        "propensity": distance.mean(axis=0)[None],
+        "propensity_half": np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)])[:, None],
+        "mean_displacement": displacement.mean(axis=0)[None],
+        "n_trajectories": len(distance),
+        "potential": "force-shifted",
+        "engine": "Shiba et al. 2023",
+    }
+
+
+def _glassbench(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    match = re.fullmatch(r"N\d+T(\d+\.\d+)_(\d+)", path.stem)
+    if match is None:
+        raise ValueError("its name is not N{particles}T{temperature}_{number}.npz")
+    positions = content["initial_positions"]
+    found = {
+        "positions": positions,
+        "types": np.asarray(content["types"]).astype(int) - 1,  # GlassBench counts types from 1
+        "box": _cubic_box(len(positions)),
+        "temperature": float(match[1]),
+        "times": _grid(float(match[1])),
+        "propensity": content["md_prop"],
+        "potential": "force-shifted",
+        "engine": "Shiba et al. 2023 (GlassBench)",
+    }
+    if "initial_positions_inherent" in content:
+        found["inherent_positions"] = content["initial_positions_inherent"]
+    return found
+
+
+def _merge_times(configurations: list[Configuration]) -> list[Configuration]:
+    """Join BOTAN files of one configuration (name without _tc..) into one with all its times."""
+    groups: dict[str, list[Configuration]] = {}
+    for c in configurations:
+        groups.setdefault(re.sub(r"_tc\d+$", "", c.name), []).append(c)
+    merged = []
+    for name, parts in groups.items():
+        parts = sorted(parts, key=lambda c: c.times[0])
+        first = parts[0]
+        if len(parts) == 1:
+            merged.append(first)
+            continue
+        if any(not np.array_equal(c.positions, first.positions) for c in parts):
+            raise ValueError(f"files of {name} start from different positions; expected one start: separate the folders")
+        joined = {f: [getattr(c, f) for c in parts] for f in ("propensity", "mean_displacement", "propensity_half")}
+        merged.append(
+            first.replace(
+                name=name,
+                times=np.concatenate([c.times for c in parts]),
+                propensity=np.concatenate(joined["propensity"]),
+                mean_displacement=np.concatenate(joined["mean_displacement"]),
+                propensity_half=np.concatenate(joined["propensity_half"], axis=1),
+            )
+        )
+    return merged
+
+
+def _fetch(base_url: str, files: dict[str, str], names: list[str], folder: str | Path | None) -> Path:
+    """Download what is not there yet, with a progress bar; each file is checked, then put in place in one step."""
+    keeper = pooch.create(
+        path=folder or pooch.os_cache("glasslit"), base_url=base_url, registry=files, retry_if_failed=2
+    )
+    for name in names:
+        try:
+            keeper.fetch(name, progressbar=True)
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise ConnectionError(
+                f"{name} could not be fetched from {base_url} ({type(error).__name__}): are you online? What was "
+                f"finished stays in {keeper.path}; call again to go on, or put the file there by hand"
+            ) from error
+    return Path(keeper.path)
+
+
+def fetch_botan_small(folder: str | Path | None = None, base_url: str = BOTAN_URL) -> Path:
+    """Download BOTAN's small set: T = 0.44, ten training and two test configurations, 39 MB.
+
+    From github.com/h3-Open-BDEC/pyg_botan (Apache-2.0; Shiba et al., J. Chem. Phys. 158, 084503, 2023).
+
+    Parameters
+    ----------
+    folder : where to; by default the user's cache folder
+    base_url : for a mirror
+
+    Returns
+    -------
+    A folder with ``train`` and ``test``, each for :func:`read_published`.
+
+    Raises
+    ------
+    ConnectionError
+        If a file cannot be had; finished files stay.
+    ValueError
+        If a file's SHA-256 is not the published one.
+    """
+    return _fetch(base_url, BOTAN_FILES, list(BOTAN_FILES), Path(folder or pooch.os_cache("glasslit")) / "botan_small")
+
+
+def fetch_glassbench(temperature: float, folder: str | Path | None = None, base_url: str = GLASSBENCH_DOI) -> Path:
+    """Download GlassBench (6 GB, once) and unpack its Kob-Andersen configurations at one temperature.
+
+    From Zenodo, doi 10.5281/zenodo.10118191 (CC-BY-4.0; Jung et al., arXiv 2311.14752, 2023).
+
+    Parameters
+    ----------
+    temperature : 0.44, 0.50, 0.56 or 0.64
+    folder, base_url : as in :func:`fetch_botan_small`
+
+    Returns
+    -------
+    A folder with ``train`` and ``test``, each for :func:`read_published`.
+
+    Raises
+    ------
+    ConnectionError
+        If the file cannot be had.
+    ValueError
+        If its MD5 is not the published one, or it holds no such temperature.
+    """
+    place = _fetch(
+        base_url,
+        GLASSBENCH_FILES,
+        list(GLASSBENCH_FILES),
+        Path(folder or pooch.os_cache("glasslit")) / "glassbench",
+    )
+    wanted = re.compile(rf"(.*/)?KA_models/T{temperature:.2f}\.tar\.gz")
+    target = place / f"T{temperature:.2f}"
+    if target.is_dir():
+        return target
+    with zipfile.ZipFile(place / "GlassBench.zip") as archive:
+        inside = [name for name in archive.namelist() if wanted.fullmatch(name)]
+        if not inside:
+            there = sorted(name for name in archive.namelist() if "KA_models/T" in name)
+            raise ValueError(f"GlassBench has no T = {temperature}; it holds {there}")
+        unpacked = place / f"T{temperature:.2f}.partial"
+        with archive.open(inside[0]) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
+            tar.extractall(unpacked, filter="data")
+    found = next((f.parent for f in sorted(unpacked.rglob("train")) if f.is_dir()), unpacked)
+    found.rename(target)
+    return target

@@ -1,0 +1,119 @@
+r"""Rotations acting on features: the one place that states the conventions.
+
+* An irrep of degree l acts on 2l + 1 real components, m = -l ... l in that order.
+* The axis order is e3nn's: for l = 1 the components m = -1, 0, 1 are (x, y, z), so a vector is its
+  own l = 1 feature and D^1(R) = R. (The polar axis is y; the usual z-axis tables call these
+  components y, z, x.)
+* Normalization is e3nn's "component": the squared components of Y^l sum to 2l + 1, so Y^0 = 1.
+* Features are SO(3) features. Under reflections the layer's products with l_in + l_filter + l_out
+  odd behave as pseudotensors; every irrep is carried with even parity (``0e, 1e, 2e, ...``) to say
+  that reflections are not promised anything.
+"""
+
+from __future__ import annotations
+
+import torch
+from e3nn import o3
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+
+def paths(l_max: int, l_in: int | None = None) -> list[tuple[int, int, int]]:
+    """Every triplet (l_in, l_filter, l_out) that couples, none above ``l_max``.
+
+    The selection rule is the triangle |l_in - l_filter| <= l_out <= l_in + l_filter. Parity is not a
+    rule here: products odd under reflection count.
+
+    Examples
+    --------
+    >>> paths(1)
+    [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
+    >>> len(paths(3))
+    34
+    """
+    return [
+        (i, f, o)
+        for i in (range(l_max + 1) if l_in is None else [l_in])
+        for f in range(l_max + 1)
+        for o in range(abs(i - f), min(i + f, l_max) + 1)
+    ]
+
+
+def irreps(channels: int, l_max: int) -> o3.Irreps:
+    """``channels`` copies of each degree 0 ... l_max, e.g. 8x0e+8x1e+8x2e+8x3e."""
+    return o3.Irreps([(channels, (degree, 1)) for degree in range(l_max + 1)])
+
+
+def spherical_harmonics(l_max: int, vectors: Tensor) -> Tensor:
+    r"""Real spherical harmonics of the directions of vectors, degrees 0 ... l_max side by side.
+
+    .. math:: Y^l(R a) = D^l(R)\, Y^l(a), \qquad Y^l(-a) = (-1)^l\, Y^l(a)
+
+    Parameters
+    ----------
+    l_max : int
+    vectors : shape (..., 3), any length but zero
+
+    Returns
+    -------
+    shape (..., (l_max + 1)^2), dimensionless, component normalization (Y^0 = 1).
+
+    Examples
+    --------
+    >>> spherical_harmonics(1, torch.tensor([[0.0, 2.0, 0.0]]))
+    tensor([[1.0000, 0.0000, 1.7321, 0.0000]])
+    """
+    return o3.spherical_harmonics(list(range(l_max + 1)), vectors, normalize=True, normalization="component")
+
+
+def wigner_d(degree: int, rotation: Tensor) -> Tensor:
+    """The matrix D^l(R) by which irrep l turns: the one with Y^l(R a) = D^l(R) Y^l(a) for all a.
+
+    Found from that very equation on fixed directions (least squares, exact to rounding), so it needs no
+    angles and loses no precision near the poles.
+
+    Parameters
+    ----------
+    degree : l
+    rotation : shape (3, 3), proper rotation
+
+    Returns
+    -------
+    shape (2l + 1, 2l + 1), orthogonal, in the dtype of ``rotation``.
+    """
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(8 * (degree + 1), 3, generator=generator, dtype=torch.float64)
+    component = slice(degree**2, (degree + 1) ** 2)
+    before = spherical_harmonics(degree, directions)[:, component]
+    after = spherical_harmonics(degree, directions @ rotation.double().T)[:, component]
+    return torch.linalg.lstsq(before, after).solution.T.to(rotation.dtype)
+
+
+def rotate(features: Tensor, kind: o3.Irreps, rotation: Tensor) -> Tensor:
+    """Turn features of the given irreps: each copy of degree l is multiplied by D^l(R).
+
+    Parameters
+    ----------
+    features : shape (..., kind.dim)
+    kind : e3nn irreps, e.g. ``o3.Irreps("8x0e+8x1e")``
+    rotation : shape (3, 3)
+    """
+    parts = []
+    for (copies, irrep), part in zip(kind, features.split([mul_ir.dim for mul_ir in kind], dim=-1), strict=True):
+        matrix = wigner_d(irrep.l, rotation).to(part)
+        turned = part.reshape(*part.shape[:-1], copies, irrep.dim) @ matrix.T
+        parts.append(turned.reshape(part.shape))
+    return torch.cat(parts, dim=-1)
+
+
+def random_rotations(count: int, seed: int = 0) -> Tensor:
+    """Uniform random proper rotations, shape (count, 3, 3), float64."""
+    return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix())
+
+
+def cube_rotations() -> Tensor:
+    """The 24 proper rotations that map a cube to itself, shape (24, 3, 3), float64.
+
+    They are the only rotations a cubic periodic box admits.
+    """
+    return torch.from_numpy(Rotation.create_group("O").as_matrix().round())

@@ -1,0 +1,357 @@
+"""Training: one loop that fits on a page, checkpoints that survive a kill, models that load safely.
+
+``fit`` yields one record per epoch and draws nothing; the caller prints or plots.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import Batch, Data
+
+from .configuration import Configuration
+from .graph import neighbor_graph
+from .kob_andersen import TYPE_NAMES
+from .metrics import local_density, noise_ceiling, pearson, trivial_prediction
+from .network import SE3GNN, check_times, config_from_dict, config_to_dict
+from .provenance import data_hash
+
+MODEL_FORMAT = "glasslit-model-1"
+CHECKPOINT_FORMAT = "glasslit-checkpoint-1"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; optimizer defaults are the paper's.
+
+    Parameters
+    ----------
+    epochs : passes over the training graphs
+    learning_rate, betas, weight_decay : of Adam
+    milestones : fractions of the epochs after which the learning rate is halved
+    batch_size : graphs per step
+    seed : of the order of graphs and of dropout
+    device : "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"
+    checkpoint : file that an unfinished training resumes from; None keeps nothing
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.99, 0.999)
+    weight_decay: float = 1e-7
+    milestones: tuple[float, ...] = (0.5, 0.7, 0.9)
+    batch_size: int = 1
+    seed: int = 0
+    device: str = "auto"
+    checkpoint: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0 or self.weight_decay < 0:
+            raise ValueError(
+                f"epochs = {self.epochs}, batch_size = {self.batch_size}, learning_rate = {self.learning_rate}, "
+                f"weight_decay = {self.weight_decay}; expected at least 1, at least 1, positive, not negative"
+            )
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch brought: losses summed over times (in standardized units), validation score, seconds.
+
+    ``val_rho`` is Pearson's correlation on A particles, within configurations, averaged over times;
+    ``best`` tells whether it is the highest so far.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_rho: float
+    learning_rate: float
+    seconds: float
+    best: bool
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is CUDA if available, else the CPU (MPS only when asked: no float64).
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not there.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} ({error}); expected auto, cpu, or a device of this machine") from error
+    return resolved
+
+
+def _loss(net: SE3GNN, graph: Data) -> Tensor:
+    """Squared error summed over times, averaged over particles, each (type, time) on its own scale."""
+    return (net.standardized(graph) - net.standardize(graph)).square().sum(dim=1).mean()
+
+
+def _graphs(net: SE3GNN, configurations: Sequence[Configuration], device: torch.device) -> list[Data]:
+    config = net.config
+    return [neighbor_graph(c, config.cutoff, config.inputs, net.decoder.dtype).to(device) for c in configurations]
+
+
+@torch.no_grad()
+def _validate(net: SE3GNN, graphs: list[Data]) -> tuple[float, float]:
+    """Loss, and Pearson's correlation on A, averaged over times; nan where a label is constant counts as 0."""
+    net.eval()
+    loss = float(np.mean([float(_loss(net, g)) for g in graphs]))
+    predictions = [net(g).T.cpu().numpy() for g in graphs]
+    rho = pearson(predictions, [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs])
+    return loss, float(np.nan_to_num(rho[TYPE_NAMES[0]]).mean())
+
+
+def fit(
+    net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig | None = None
+) -> Iterator[EpochRecord]:
+    """Train a network; when the iterator ends it holds the weights with the best validation score.
+
+    With ``config.checkpoint``, every finished epoch is saved. A training that was killed and is called
+    again with the same network, data and settings goes on there, and ends with bitwise the weights of
+    one that was not (same machine, same number of threads); its finished epochs are yielded again, at
+    once. The checkpoint is removed at the end.
+
+    Parameters
+    ----------
+    net : trained in place; labels and energies are standardized with the training set's mean and spread
+    train, val : labelled configurations with the same times; ``val`` chooses the epoch, nothing else
+    config : :class:`TrainConfig`
+
+    Yields
+    ------
+    :class:`EpochRecord`
+
+    Raises
+    ------
+    ValueError
+        If a set is empty, times or labels do not fit the network, an input is missing, or the checkpoint
+        belongs to another training.
+    """
+    config = config or TrainConfig()
+    for name, chosen in (("training", train), ("validation", val)):
+        if not chosen:
+            raise ValueError(f"the {name} set is empty; expected at least one configuration")
+    check_times([*train, *val], net.config.n_times)
+    device = resolve_device(config.device)
+    net.to(device)
+    net.set_standardization(train)
+    train_graphs, val_graphs = _graphs(net, train, device), _graphs(net, val, device)
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
+    )
+    identity = _identity(net, train, val, config)
+    state = _resume(config.checkpoint, identity, net, optimizer, schedule)
+    history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
+    best = state["best"]
+    yield from history
+
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        begun = time.perf_counter()
+        rate = optimizer.param_groups[0]["lr"]
+        net.train()
+        losses = []
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
+            torch.manual_seed((config.seed << 20) + epoch)
+            order = torch.randperm(len(train_graphs)).split(config.batch_size)
+            for chosen in order:
+                batch = Batch.from_data_list([train_graphs[k] for k in chosen])
+                optimizer.zero_grad()
+                loss = _loss(net, batch)
+                loss.backward()
+                optimizer.step()
+                losses.append(float(loss.detach()))
+        schedule.step()
+        val_loss, val_rho = _validate(net, val_graphs)
+        is_best = best is None or val_rho > max(r.val_rho for r in history)
+        if is_best:
+            best = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        record = EpochRecord(
+            epoch, float(np.mean(losses)), val_loss, val_rho, rate, time.perf_counter() - begun, is_best
+        )
+        history.append(record)
+        _save_checkpoint(config.checkpoint, identity, net, optimizer, schedule, history, best)
+        yield record
+
+    net.load_state_dict(best)
+    net.eval()
+    if config.checkpoint is not None:
+        Path(config.checkpoint).unlink(missing_ok=True)
+
+
+def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig) -> str:
+    """What must be equal for a checkpoint to belong to this training, as JSON."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("checkpoint", "device")}
+    return json.dumps(
+        {
+            "model": config_to_dict(net.config),
+            "training": settings,
+            "device type": resolve_device(config.device).type,
+            "dtype": str(net.decoder.dtype),
+            "data": data_hash(c.hash() for c in [*train, *val]),
+        },
+        sort_keys=True,
+    )
+
+
+def _save_checkpoint(
+    path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any, schedule: Any, history: list, best: dict
+) -> None:
+    if path is None:
+        return
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "identity": identity,
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "schedule": schedule.state_dict(),
+        "history": [asdict(r) for r in history],
+        "best": best,
+    }
+    _save(path, content)
+
+
+def _save(path: str | Path, content: dict[str, Any]) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def _load(path: str | Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """A file's content, read without running anything in it; a ``ValueError`` if it is not of the kind."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
+    try:
+        content = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again") from error
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != kind:
+        raise ValueError(f"{path} holds {found!r}; expected {kind!r}: was it written by this version of glasslit?")
+    return content
+
+
+def _resume(path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any, schedule: Any) -> dict[str, Any]:
+    if path is None or not Path(path).exists():
+        return {"history": [], "best": None}
+    state = _load(path, CHECKPOINT_FORMAT, net.decoder.device)
+    if state["identity"] != identity:
+        before, now = json.loads(state["identity"]), json.loads(identity)
+        differing = [k for k in now if before.get(k) != now[k]]
+        raise ValueError(
+            f"{path} is an unfinished training with another {' and '.join(differing)}: finish it with "
+            f"{ {k: before.get(k) for k in differing} }, delete it to begin anew, or write elsewhere"
+        )
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return state
+
+
+def save_model(net: SE3GNN, path: str | Path) -> None:
+    """Write weights, sizes, times and standardization to one file, for :func:`load_model`."""
+    weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
+    _save(path, {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights})
+
+
+def load_model(path: str | Path, device: str = "cpu") -> SE3GNN:
+    """A trained network, ready to predict.
+
+    Parameters
+    ----------
+    path : a ``model.pt`` of a run; loaded without running code from it
+    device : as in :class:`TrainConfig`
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged or not a model.
+    """
+    content = _load(path, MODEL_FORMAT)
+    try:
+        net = SE3GNN(config_from_dict(content["config"]))
+        net.load_state_dict(content["weights"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: its weights do not fit its sizes ({error})") from error
+    return net.to(resolve_device(device)).eval()
+
+
+def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configuration]) -> dict[str, Any]:
+    """Scores on configurations that took no part in training or selection.
+
+    Parameters
+    ----------
+    net : a trained network
+    train : the configurations it was trained on; the trivial predictors learn slope and sign from them
+    test : labelled configurations
+
+    Returns
+    -------
+    {"times": [...], "test": {"A": {"mean": [...], "pooled": [...], "ceiling": [...], "density": [...],
+    "E_IS": [...]}, "B": {...}}}, one number per time: Pearson's correlation within configurations
+    ("mean") and over all ("pooled"); the pooled noise ceiling, where half-ensembles are known; and the
+    pooled correlations of two trivial predictors, the number of neighbors and the inherent-structure
+    energy, where known. Plain floats; null stands for what is not defined.
+
+    Raises
+    ------
+    ValueError
+        If the times are not the network's, or labels are missing.
+    """
+    times = check_times(test, net.config.n_times)
+    if not np.allclose(times, net.times.cpu().numpy(), rtol=1e-6, atol=0):
+        raise ValueError(
+            f"labels at times {times.tolist()}; the model was trained for {net.times.tolist()}: use data with its times"
+        )
+    types, labels = [c.types for c in test], [c.propensity for c in test]
+    predictions = [net.predict(c) for c in test]
+    scores = {
+        "mean": pearson(predictions, labels, types, "mean"),
+        "pooled": pearson(predictions, labels, types, "pooled"),
+    }
+    if all(c.propensity_half is not None for c in test):
+        scores["ceiling"] = noise_ceiling([c.propensity_half for c in test], types, "pooled")
+    field = "inherent_positions" if net.config.inputs.startswith("IS") else "positions"
+    numbers: dict[str, Any] = {"density": lambda c: local_density(c, net.config.cutoff, field)}
+    if all(c.potential_energy_inherent is not None for c in [*train, *test]):
+        numbers["E_IS"] = lambda c: c.potential_energy_inherent
+    for name, number in numbers.items():
+        values = [number(c) for c in train]
+        trivial = [trivial_prediction(train, values, c, number(c)) for c in test]
+        scores[name] = pearson(trivial, labels, types, "pooled")
+    return {
+        "times": times.tolist(),
+        "test": {
+            kind: {
+                name: [float(v) if np.isfinite(v) else None for v in by_type[kind]] for name, by_type in scores.items()
+            }
+            for kind in TYPE_NAMES
+        },
+    }
