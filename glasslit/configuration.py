@@ -7,6 +7,7 @@ shapes, units, finiteness and particle types are validated here and nowhere else
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -180,6 +181,28 @@ class Configuration:
     def replace(self, **changes: Any) -> Configuration:
         """A new, newly checked configuration with some fields changed."""
         return replace(self, **changes)
+
+    def at_times(self, times: Sequence[float]) -> Configuration:
+        """The configuration with labels at some of its times only.
+
+        Raises
+        ------
+        ValueError
+            If a time is not among ``self.times`` (to one part in a million).
+        """
+        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
+        close = np.isclose(self.times[None, :], wanted[:, None], rtol=1e-6, atol=0)
+        if len(wanted) == 0 or not np.all(close.any(axis=1)):
+            raise ValueError(f"times {wanted.tolist()}; expected some of {self.times.tolist()}")
+        at = close.argmax(axis=1)
+        changes = {
+            field: getattr(self, field)[at]
+            for field in ("times", "propensity", "mean_displacement", "msd", "self_scattering")
+            if getattr(self, field) is not None
+        }
+        if self.propensity_half is not None:
+            changes["propensity_half"] = self.propensity_half[:, at]
+        return self.replace(**changes)
 
     def hash(self) -> str:
         """SHA-256 of every array and attribute: equal for equal content, whatever file it came from."""

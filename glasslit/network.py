@@ -113,7 +113,8 @@ class SE3GNN(nn.Module):
             incoming = convolution.irreps_out + scalars
         self.irreps = self.convolutions[-1].irreps_out
         invariants = config.channels * (config.l_max + 1)
-        self.decoder = nn.Parameter(torch.randn(N_TYPES, config.n_times, invariants) / invariants**0.5)
+        # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
+        self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
         self.register_buffer("times", torch.full((config.n_times,), torch.nan, dtype=torch.float64))
         self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
         self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
@@ -184,7 +185,7 @@ class SE3GNN(nn.Module):
                 energies = np.concatenate([required(c, energy_field) for c in configurations]).astype(np.float64)
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
-        self.times.copy_(torch.as_tensor(times))
+        self.times.copy_(torch.tensor(times))
 
     @torch.no_grad()
     def predict(self, configuration: Configuration) -> np.ndarray:

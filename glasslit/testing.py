@@ -18,8 +18,9 @@ from .configuration import Configuration
 from .network import SE3GNN
 from .so3 import random_rotations, rotate
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-3}
-"""Largest relative change that rounding explains after eight layers (measured: 1e-13 and 2e-5)."""
+TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
+"""Largest relative change that is put down to rounding. Eight layers of the paper's size show about 2e-15 and
+5e-7, a broken network 1e-2 and more: the limits lie well between."""
 
 
 def equivariance_error(
@@ -111,7 +112,7 @@ def batch_norm_per_component(net: SE3GNN) -> SE3GNN:
     """
     broken = copy.deepcopy(net)
     broken.norms[0] = nn.BatchNorm1d(net.convolutions[0].irreps_out.dim, momentum=0.5).to(net.decoder)
-    return broken
+    return broken.train(net.training)
 
 
 def swapped_axes(net: SE3GNN) -> SE3GNN:

@@ -66,6 +66,11 @@ class TrainConfig:
                 f"weight_decay = {self.weight_decay}; expected at least 1, at least 1, positive, not negative"
             )
 
+    @classmethod
+    def laptop(cls, **changes: Any) -> TrainConfig:
+        """Goes with :meth:`ModelConfig.laptop <glasslit.network.ModelConfig.laptop>` and a handful of configurations."""
+        return cls(**({"epochs": 60, "learning_rate": 0.003} | changes))
+
 
 @dataclass(frozen=True)
 class EpochRecord:
