@@ -183,14 +183,14 @@ class Configuration:
         return replace(self, **changes)
 
     def at_times(self, times: Sequence[float]) -> Configuration:
-        """The configuration with labels at some of its times only.
+        """The configuration with labels at some of its times only, in increasing order.
 
         Raises
         ------
         ValueError
             If a time is not among ``self.times`` (to one part in a million).
         """
-        wanted = np.asarray(times, dtype=np.float64).reshape(-1)
+        wanted = np.unique(np.asarray(times, dtype=np.float64))
         close = np.isclose(self.times[None, :], wanted[:, None], rtol=1e-6, atol=0)
         if len(wanted) == 0 or not np.all(close.any(axis=1)):
             raise ValueError(f"times {wanted.tolist()}; expected some of {self.times.tolist()}")

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .configuration import Configuration
 from .kob_andersen import TYPE_NAMES
-from .periodic import neighbor_pairs
+from .periodic import minimum_image, neighbor_pairs
 
 Reduce = Literal["mean", "pooled"]
 
@@ -156,3 +156,70 @@ def trivial_prediction(
             if chosen.any():
                 prediction[t, at] = np.polyval(np.polyfit(value[chosen], label[chosen], 1), test_values[at])
     return prediction
+
+
+def radial_distribution(
+    configurations: Sequence[Configuration], r_max: float, bins: int, field: str = "positions"
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    r"""How much more often than in an ideal gas two particles of given types lie at a distance r.
+
+    .. math:: g_{ab}(r) = \frac{V}{N_{ab}} \Big\langle \sum_{i \in a,\, j \in b}
+        \frac{\delta(r - r_{ij})}{4 \pi r^2} \Big\rangle
+
+    with the sum over the N_ab distinct pairs of an a and a b particle (N_a (N_a - 1) / 2 of them for
+    a = b), r_ij by minimum image, and the mean over configurations. The delta is a bin of width
+    r_max / bins, its volume exact: an ideal gas gives 1 in every bin, on average.
+
+    Parameters
+    ----------
+    configurations : at least one
+    r_max : sigma_AA; at most half of the shortest box edge
+    bins : number of bins between 0 and r_max
+    field : "positions" (thermal) or "inherent_positions"
+
+    Returns
+    -------
+    r : shape (bins,), sigma_AA, centers of the bins
+    g : {"AA": shape (bins,), "AB": ..., "BB": ...}, dimensionless; nan where no configuration has such a pair
+
+    Raises
+    ------
+    ValueError
+        If there is no configuration, one lacks the field, r_max exceeds half a box edge, or bins is below 1.
+
+    Notes
+    -----
+    Hansen and McDonald, Theory of Simple Liquids, chapter 2; for this mixture Kob and Andersen,
+    Phys. Rev. E 51, 4626 (1995).
+
+    Examples
+    --------
+    The one pair of this box, at r = 1.05, fills a shell of volume (4 pi / 3)(1.1^3 - 1^3):
+
+    >>> c = Configuration(positions=[[0, 0, 0], [0, 0, 1.05]], types=[0, 0], box=[10, 10, 10])
+    >>> r, g = radial_distribution([c], r_max=2.0, bins=20)
+    >>> round(float(r[10]), 3), round(float(g["AA"][10] * 4 / 3 * np.pi * (1.1**3 - 1)), 6)
+    (1.05, 1000.0)
+    >>> g["AA"].nonzero()[0].tolist(), bool(np.isnan(g["BB"]).all())
+    ([10], True)
+    """
+    if not configurations or bins < 1:
+        raise ValueError(f"{len(configurations)} configurations, {bins} bins; expected at least one of each")
+    edges = np.linspace(0.0, r_max, bins + 1)
+    shell = 4 / 3 * np.pi * np.diff(edges**3)
+    names = [a + b for k, a in enumerate(TYPE_NAMES) for b in TYPE_NAMES[k:]]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    for c in configurations:
+        positions = getattr(c, field)
+        if positions is None:
+            raise ValueError(f"{c!r} has no {field}; expected it here: glasslit.quench(configuration) computes it")
+        pairs = neighbor_pairs(positions, c.box, r_max)
+        vectors = minimum_image(positions[pairs[:, 1]] - positions[pairs[:, 0]], c.box)
+        distance, kind = np.linalg.norm(vectors, axis=1), c.types[pairs].sum(axis=1)
+        a, b = np.bincount(c.types, minlength=len(TYPE_NAMES)).tolist()
+        for k, (name, count) in enumerate(zip(names, (a * (a - 1) / 2, a * b, b * (b - 1) / 2), strict=True)):
+            if count:
+                found[name].append(np.histogram(distance[kind == k], edges)[0] / (count * shell / np.prod(c.box)))
+    return (edges[1:] + edges[:-1]) / 2, {
+        name: np.mean(each, axis=0) if each else np.full(bins, np.nan) for name, each in found.items()
+    }

@@ -153,7 +153,9 @@ class SE3GNN(nn.Module):
 
     def standardized(self, graph: Data) -> Tensor:
         """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
-        return torch.einsum("nk,ntk->nt", self.invariants(graph), self.decoder[graph.types])
+        every_type = torch.einsum("nk,stk->nst", self.invariants(graph), self.decoder)
+        own = graph.types[:, None, None].expand(-1, 1, self.config.n_times)
+        return every_type.gather(1, own)[:, 0]
 
     def forward(self, graph: Data) -> Tensor:
         """Propensity of each particle at each time, shape (N, T), sigma_AA."""

@@ -195,3 +195,100 @@ def box_3d(
     else:
         figure.colorbar(drawn, ax=axis, shrink=0.6, label=label)
     return figure
+
+
+def _shades(n: int) -> list[Any]:
+    """n colors from cold (dark) to hot (light), apart for every kind of color vision."""
+    return [plt.get_cmap("plasma")(x) for x in np.linspace(0.05, 0.8, n)]
+
+
+def radial_distribution(r: np.ndarray, curves: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Pair correlations, a panel per pair of types, a curve per temperature.
+
+    Parameters
+    ----------
+    r : shape (R,), sigma_AA
+    curves : label -> {"AA": shape (R,), "AB": ..., "BB": ...}
+    """
+    names = list(next(iter(curves.values())))
+    figure, axes = _figure(len(names), width=3.3, sharey=True)
+    for axis, name in zip(axes, names, strict=True):
+        for (label, g), color in zip(curves.items(), _shades(len(curves)), strict=True):
+            axis.plot(r, g[name], color=color, lw=1.2, label=label)
+        axis.axhline(1, color="0.8", lw=1, zorder=0)
+        axis.set(xlabel=r"distance $r\ /\ \sigma_{AA}$", title=f"{name[0]} around {name[1]}", xlim=(0.6, r[-1]))
+    axes[0].set_ylabel("$g(r)$")
+    axes[-1].legend(loc="upper right")
+    return figure
+
+
+def against_time(
+    curves: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    ylabel: str,
+    *,
+    yscale: str = "linear",
+    mark: tuple[float, str] | None = None,
+) -> Figure:
+    """Quantities of A and of B particles against time, a panel per type.
+
+    Parameters
+    ----------
+    curves : label -> (times, shape (T,); {"A": shape (T,), "B": shape (T,)})
+    ylabel : name and unit of the quantity
+    yscale : "linear" or "log"
+    mark : a value, and its name, drawn as a horizontal line
+    """
+    figure, axes = _figure(2, sharey=True)
+    for axis, name in zip(axes, COLORS, strict=True):
+        for (label, (times, values)), color in zip(curves.items(), _shades(len(curves)), strict=True):
+            axis.plot(times, values[name], "o-", color=color, label=label)
+        if mark is not None:
+            axis.axhline(mark[0], color="0.6", lw=1, ls="--", zorder=0)
+            axis.annotate(mark[1], (axis.get_xlim()[0], mark[0]), va="bottom", color="0.4")
+        axis.set(xlabel="time / LJ units", xscale="log", yscale=yscale, title=f"{name} particles")
+    axes[0].set_ylabel(ylabel)
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def slice_by_type(
+    positions: np.ndarray,
+    box: np.ndarray,
+    types: np.ndarray,
+    *,
+    arrows: np.ndarray | None = None,
+    edges: np.ndarray | None = None,
+    thickness: float = 2.0,
+) -> Figure:
+    """A slice of the box seen from above, particles colored by type, with arrows or edges between them.
+
+    Parameters
+    ----------
+    positions : shape (N, 3), inside the box
+    box : shape (3,)
+    types : shape (N,)
+    arrows : shape (N, 3), sigma_AA, optional: a vector drawn from each particle, to scale
+    edges : shape (E, 2), optional: pairs of particles, drawn where both lie in the slice and no wall between
+    thickness : of the slice along z, sigma_AA
+    """
+    figure, (axis,) = _figure(1, width=5.6, height=4.6)
+    inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
+    size = (2 * np.array([0.5, 0.44]) * 72 * 3.9 / box[0]) ** 2 * (1.0 if edges is None else 0.2)
+    flat = positions[:, :2]
+    for number in np.unique(types):
+        name, color = list(COLORS.items())[number]
+        chosen = inside & (types == number)
+        axis.scatter(*flat[chosen].T, s=size[number], c=color, alpha=0.45 if edges is None else 1.0, lw=0)
+        axis.scatter([], [], c=color, label=f"{name} particles")
+    if arrows is not None:
+        to_scale = {"angles": "xy", "scale_units": "xy", "scale": 1}
+        axis.quiver(*flat[inside].T, *arrows[inside, :2].T, width=0.005, color="0.1", **to_scale)
+    if edges is not None:
+        kept = edges[inside[edges].all(axis=1)]
+        kept = kept[np.all(np.abs(flat[kept[:, 1]] - flat[kept[:, 0]]) < box[:2] / 2, axis=1)]
+        axis.plot(*np.moveaxis(flat[kept], -1, 0).transpose(0, 2, 1), color="0.7", lw=0.6, zorder=0)
+    axis.set(xlim=(0, box[0]), ylim=(0, box[1]), aspect="equal")
+    axis.set(xlabel=r"$x\ /\ \sigma_{AA}$", ylabel=r"$y\ /\ \sigma_{AA}$")
+    axis.spines[["top", "right"]].set_visible(True)
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    return figure

@@ -41,14 +41,21 @@ GLASSBENCH_DOI = "doi:10.5281/zenodo.10118191/"
 GLASSBENCH_FILES = {"GlassBench.zip": "md5:82c83a7146eb749e13417e4350022417"}
 
 
+_ARRAY_MAKERS = {  # what pickles of arrays and of their scalars call, by protocol
+    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
+    ("numpy._core.multiarray", "scalar"): np._core.multiarray.scalar,
+    ("numpy._core.numeric", "_frombuffer"): np._core.numeric._frombuffer,
+}
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Admits NumPy arrays, plain containers, numbers and text; refuses every other name a pickle may call."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
             return getattr(np, name)
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name in ("_reconstruct", "scalar"):
-            return getattr(np._core.multiarray, name)
+        if (module.replace("numpy.core", "numpy._core"), name) in _ARRAY_MAKERS:
+            return _ARRAY_MAKERS[module.replace("numpy.core", "numpy._core"), name]
         if (module, name) == ("_codecs", "encode"):  # how Python 2's protocols carry an array's bytes
             return _latin1
         raise ValueError(f"it asks for {module}.{name}, which is not an array or a plain container")

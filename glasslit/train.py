@@ -254,7 +254,7 @@ def _load(path: str | Path, kind: str, device: torch.device | str = "cpu") -> di
         raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
     try:
         content = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again") from error
     found = content.get("format") if isinstance(content, dict) else type(content).__name__

