@@ -13,6 +13,7 @@ from typing import Any
 
 import ase
 import numpy as np
+from scipy.spatial import cKDTree
 
 from .kob_andersen import TYPE_NAMES, check_potential
 from .periodic import wrap
@@ -143,8 +144,6 @@ class Configuration:
         return value
 
     def _refuse_coincident(self, where: str, field: str) -> None:
-        from scipy.spatial import cKDTree
-
         positions = getattr(self, field)
         if positions is None:
             return
@@ -260,14 +259,14 @@ class Configuration:
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:
-    array = np.array(array, order="C")
-    array.flags.writeable = False
-    return array
+    copy = array.copy(order="C")
+    copy.flags.writeable = False
+    return copy
 
 
 def _array(where: str, field: str, value: Any, dtype: type) -> np.ndarray:
     try:
-        array = np.asarray(value, dtype=dtype)
+        array: np.ndarray = np.asarray(value, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: {field} is not an array of numbers ({error})") from None
     if not np.all(np.isfinite(array)):

@@ -148,7 +148,7 @@ def trivial_prediction(
     """
     types = np.concatenate([c.types for c in train])
     value = np.concatenate(train_values)
-    labels = np.concatenate([c.propensity for c in train], axis=1).astype(np.float64)  # type: ignore[misc]
+    labels = np.concatenate([c.propensity for c in train], axis=1).astype(np.float64)
     prediction = np.empty((len(labels), test.n_particles))
     for number in range(len(TYPE_NAMES)):
         chosen, at = types == number, test.types == number

@@ -68,7 +68,9 @@ class ModelConfig:
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise ValueError(f"{name} = {getattr(self, name)!r}; expected a whole number of at least 1")
         if not (isinstance(self.l_max, int) and 0 <= self.l_max <= 11):
-            raise ValueError(f"l_max = {self.l_max!r}; expected a whole number from 0 to 11, which is as far as e3nn goes")
+            raise ValueError(
+                f"l_max = {self.l_max!r}; expected a whole number from 0 to 11, which is as far as e3nn goes"
+            )
         if not self.cutoff > 0 or not 0 <= self.dropout < 1 or not 0 < self.batch_norm_momentum <= 1:
             raise ValueError(
                 f"cutoff = {self.cutoff}, dropout = {self.dropout}, batch_norm_momentum = {self.batch_norm_momentum}; "
@@ -96,6 +98,13 @@ class SE3GNN(nn.Module):
     >>> {k: v for k, v in net.count_parameters().items() if k != "batch_norm"}
     {'radial': 35664, 'mixing': 16000, 'decoder': 640}
     """
+
+    irreps: o3.Irreps
+    times: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+    energy_mean: Tensor
+    energy_std: Tensor
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         super().__init__()
@@ -135,11 +144,9 @@ class SE3GNN(nn.Module):
         harmonics = spherical_harmonics(self.config.l_max, graph.vector)
         distance = torch.linalg.vector_norm(graph.vector, dim=1)
         basis = bessel_basis(distance, self.config.cutoff, self.config.n_basis)
-        h = None
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            incoming = x if h is None else torch.cat([h, x], dim=1)
-            new = norm(convolution(incoming, harmonics, basis, graph))
-            h = new if h is None else h + new
+        h = self.norms[0](self.convolutions[0](x, harmonics, basis, graph))
+        for convolution, norm in zip(self.convolutions[1:], self.norms[1:], strict=True):
+            h = h + norm(convolution(torch.cat([h, x], dim=1), harmonics, basis, graph))
         return h
 
     def invariants(self, graph: Data) -> Tensor:

@@ -8,13 +8,15 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import EllipseCollection, LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 COLORS = {"A": "#2f6db3", "B": "#d1662f"}
 MOBILITY = "cividis"
 """Color map of mobility: reads the same with every kind of color vision."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 110,
     "savefig.bbox": "tight",
     "font.size": 10,
@@ -78,12 +80,15 @@ def scatter(prediction: np.ndarray, target: np.ndarray, types: np.ndarray, time:
     return figure
 
 
-def _slice(axis: Axes, positions: np.ndarray, box: np.ndarray, types: np.ndarray, values: np.ndarray, **norm: Any) -> Any:
+def _slice(
+    axis: Axes, positions: np.ndarray, box: np.ndarray, types: np.ndarray, values: np.ndarray, **norm: Any
+) -> Any:
     radius = np.array([0.5, 0.44])[types]
     points_per_unit = 72 * 3.3 / box[0]
     order = np.argsort(positions[:, 2])
     drawn = axis.scatter(
-        *positions[order, :2].T,
+        positions[order, 0],
+        positions[order, 1],
         c=values[order],
         s=(2 * radius[order] * points_per_unit) ** 2,
         cmap=MOBILITY,
@@ -96,13 +101,21 @@ def _slice(axis: Axes, positions: np.ndarray, box: np.ndarray, types: np.ndarray
     return drawn
 
 
+def _ranks(values: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """Rank of each value within its type, from 0 to 1."""
+    rank = np.empty(len(values))
+    for kind in np.unique(types):
+        chosen = np.flatnonzero(types == kind)
+        rank[chosen[np.argsort(values[chosen])]] = np.linspace(0, 1, len(chosen))
+    return rank
+
+
 def slices(
     positions: np.ndarray,
     box: np.ndarray,
     types: np.ndarray,
     fields: Mapping[str, np.ndarray],
     thickness: float = 2.0,
-    label: str = "rank of the propensity within its type",
 ) -> Figure:
     """A slice of the box seen from above, once for each field, particles colored by the field's rank.
 
@@ -116,18 +129,23 @@ def slices(
     types : shape (N,)
     fields : title -> values, shape (N,)
     thickness : of the slice along z, sigma_AA
-    label : of the color bar
     """
-    figure, axes = _figure(len(fields), width=3.9, height=3.9)
-    inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
-    for axis, (title, values) in zip(axes, fields.items(), strict=True):
-        rank = np.empty(len(values))
-        for kind in np.unique(types):
-            chosen = np.flatnonzero(types == kind)
-            rank[chosen[np.argsort(values[chosen])]] = np.linspace(0, 1, len(chosen))
+    return slice_pair({title: (positions, values) for title, values in fields.items()}, box, types, thickness)
+
+
+def slice_pair(
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray]], box: np.ndarray, types: np.ndarray, thickness: float = 2.0
+) -> Figure:
+    """Like :func:`slices`, each panel with positions of its own: title -> (positions, values)."""
+    figure, axes = _figure(len(panels), width=3.9, height=3.9)
+    for axis, (title, (positions, values)) in zip(axes, panels.items(), strict=True):
+        inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
+        rank = _ranks(values, types)
         drawn = _slice(axis, positions[inside], box, types[inside], rank[inside], vmin=0, vmax=1)
         axis.set_title(title)
-    figure.colorbar(drawn, ax=list(axes), shrink=0.8, label=label)
+    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8, ticks=[0, 1])
+    bar.set_label("mobility within its type", labelpad=-30)
+    bar.ax.set_yticklabels(["least", "most"])
     return figure
 
 
@@ -258,9 +276,11 @@ def slice_by_type(
     *,
     arrows: np.ndarray | None = None,
     edges: np.ndarray | None = None,
-    thickness: float = 2.0,
+    thickness: float = 1.5,
 ) -> Figure:
-    """A slice of the box seen from above, particles colored by type, with arrows or edges between them.
+    """A slice of the box seen from above, particles colored by type, with arrows on them or edges between them.
+
+    Particles are drawn at their size, sigma_aa; with edges, as small dots.
 
     Parameters
     ----------
@@ -268,25 +288,32 @@ def slice_by_type(
     box : shape (3,)
     types : shape (N,)
     arrows : shape (N, 3), sigma_AA, optional: a vector drawn from each particle, to scale
-    edges : shape (E, 2), optional: pairs of particles, drawn where both lie in the slice and no wall between
+    edges : shape (E, 2), optional: pairs of particles, drawn where both lie in the slice and no wall between;
+        dark for the particle nearest to the middle
     thickness : of the slice along z, sigma_AA
     """
-    figure, (axis,) = _figure(1, width=5.6, height=4.6)
-    inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
-    size = (2 * np.array([0.5, 0.44]) * 72 * 3.9 / box[0]) ** 2 * (1.0 if edges is None else 0.2)
-    flat = positions[:, :2]
-    for number in np.unique(types):
-        name, color = list(COLORS.items())[number]
-        chosen = inside & (types == number)
-        axis.scatter(*flat[chosen].T, s=size[number], c=color, alpha=0.45 if edges is None else 1.0, lw=0)
-        axis.scatter([], [], c=color, label=f"{name} particles")
+    figure, (axis,) = _figure(1, width=5.8, height=4.8)
+    inside = np.flatnonzero(np.abs(positions[:, 2] - box[2] / 2) < thickness / 2)
+    inside = inside[np.argsort(positions[inside, 2])]
+    flat, kinds = positions[:, :2], types[inside]
+    size = np.array([1.0, 0.88])[kinds] * (1.0 if edges is None else 0.3)
+    fade = 0.65 if arrows is not None else 1.0
+    colors = np.array([to_rgb(c) for c in COLORS.values()]) * fade + (1 - fade)
+    discs = {"units": "xy", "offsets": flat[inside], "offset_transform": axis.transData}
+    look = {"facecolors": colors[kinds], "edgecolors": "white", "lw": 0.4}
+    axis.add_collection(EllipseCollection(size, size, np.zeros(len(size)), **discs, **look))
+    for name, color in zip(COLORS, colors, strict=True):
+        axis.scatter([], [], s=60, color=[color], label=f"{name} particles")
     if arrows is not None:
         to_scale = {"angles": "xy", "scale_units": "xy", "scale": 1}
-        axis.quiver(*flat[inside].T, *arrows[inside, :2].T, width=0.005, color="0.1", **to_scale)
+        axis.quiver(*flat[inside].T, *arrows[inside, :2].T, width=0.006, headwidth=3.5, color="0.05", **to_scale)
     if edges is not None:
-        kept = edges[inside[edges].all(axis=1)]
+        kept = edges[np.isin(edges, inside).all(axis=1)]
         kept = kept[np.all(np.abs(flat[kept[:, 1]] - flat[kept[:, 0]]) < box[:2] / 2, axis=1)]
-        axis.plot(*np.moveaxis(flat[kept], -1, 0).transpose(0, 2, 1), color="0.7", lw=0.6, zorder=0)
+        middle = inside[np.linalg.norm(flat[inside] - box[:2] / 2, axis=1).argmin()]
+        dark = (kept == middle).any(axis=1)
+        axis.add_collection(LineCollection(flat[kept[~dark]], colors="0.82", lw=0.6, zorder=0.5))
+        axis.add_collection(LineCollection(flat[kept[dark]], colors="0.1", lw=1.4, zorder=0.6))
     axis.set(xlim=(0, box[0]), ylim=(0, box[1]), aspect="equal")
     axis.set(xlabel=r"$x\ /\ \sigma_{AA}$", ylabel=r"$y\ /\ \sigma_{AA}$")
     axis.spines[["top", "right"]].set_visible(True)

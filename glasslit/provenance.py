@@ -32,8 +32,8 @@ def version() -> str:
 
 def git_revision() -> str:
     """Commit of the checkout that holds this package, "+changes" behind it if files differ, else "unknown"."""
-    folder = Path(__file__).resolve().parent
-    if not (folder.parent / ".git").exists():
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
         return "unknown"
 
     def git(*words: str) -> str:
@@ -43,7 +43,7 @@ def git_revision() -> str:
 
     try:
         revision = git("rev-parse", "HEAD")
-        return revision + ("+changes" if git("status", "--porcelain", "--", "glasslit", "../book/train.ipynb") else "")
+        return revision + ("+changes" if git("status", "--porcelain", "--", "glasslit", "book/train.ipynb") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
@@ -68,7 +68,12 @@ def device_name(device: str) -> str:
     import torch
 
     if device.startswith("cuda"):
-        return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda})"
+        query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        try:
+            driver = subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.split()[0]
+        except (OSError, subprocess.SubprocessError, IndexError):
+            driver = "unknown"
+        return f"{torch.cuda.get_device_name(device)} (CUDA {torch.version.cuda}, driver {driver})"
     return f"{device}, {platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
 
 

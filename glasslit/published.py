@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pooch
 import requests
+from numpy._core import multiarray, numeric
 
 from .configuration import SPLITS, Configuration
 from .kob_andersen import DENSITY, TIME_GRIDS
@@ -42,9 +43,9 @@ GLASSBENCH_FILES = {"GlassBench.zip": "md5:82c83a7146eb749e13417e4350022417"}
 
 
 _ARRAY_MAKERS = {  # what pickles of arrays and of their scalars call, by protocol
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy._core.multiarray", "scalar"): np._core.multiarray.scalar,
-    ("numpy._core.numeric", "_frombuffer"): np._core.numeric._frombuffer,
+    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
+    ("numpy._core.multiarray", "scalar"): multiarray.scalar,
+    ("numpy._core.numeric", "_frombuffer"): numeric._frombuffer,  # type: ignore[attr-defined]
 }
 
 
@@ -232,7 +233,9 @@ def _merge_times(configurations: list[Configuration]) -> list[Configuration]:
             merged.append(first)
             continue
         if any(not np.array_equal(c.positions, first.positions) for c in parts):
-            raise ValueError(f"files of {name} start from different positions; expected one start: separate the folders")
+            raise ValueError(
+                f"files of {name} start from different positions; expected one start: separate the folders"
+            )
         joined = {f: [getattr(c, f) for c in parts] for f in ("propensity", "mean_displacement", "propensity_half")}
         merged.append(
             first.replace(

@@ -111,7 +111,7 @@ def batch_norm_per_component(net: SE3GNN) -> SE3GNN:
     batch in training mode.
     """
     broken = copy.deepcopy(net)
-    broken.norms[0] = nn.BatchNorm1d(net.convolutions[0].irreps_out.dim, momentum=0.5).to(net.decoder)
+    broken.norms[0] = nn.BatchNorm1d(net.irreps.dim, momentum=0.5).to(net.decoder)
     return broken.train(net.training)
 
 

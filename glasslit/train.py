@@ -19,7 +19,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from .configuration import Configuration
-from .graph import neighbor_graph
+from .graph import neighbor_graph, required
 from .kob_andersen import TYPE_NAMES
 from .metrics import local_density, noise_ceiling, pearson, trivial_prediction
 from .network import SE3GNN, check_times, config_from_dict, config_to_dict
@@ -68,7 +68,7 @@ class TrainConfig:
 
     @classmethod
     def laptop(cls, **changes: Any) -> TrainConfig:
-        """Goes with :meth:`ModelConfig.laptop <glasslit.network.ModelConfig.laptop>` and a handful of configurations."""
+        """Goes with ``ModelConfig.laptop()`` and a handful of configurations."""
         return cls(**({"epochs": 60, "learning_rate": 0.003} | changes))
 
 
@@ -256,7 +256,9 @@ def _load(path: str | Path, kind: str, device: torch.device | str = "cpu") -> di
         content = torch.load(path, map_location=device, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again") from error
+        raise ValueError(
+            f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again"
+        ) from error
     found = content.get("format") if isinstance(content, dict) else type(content).__name__
     if found != kind:
         raise ValueError(f"{path} holds {found!r}; expected {kind!r}: was it written by this version of glasslit?")
@@ -335,14 +337,14 @@ def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configu
         raise ValueError(
             f"labels at times {times.tolist()}; the model was trained for {net.times.tolist()}: use data with its times"
         )
-    types, labels = [c.types for c in test], [c.propensity for c in test]
+    types, labels = [c.types for c in test], [required(c, "propensity") for c in test]
     predictions = [net.predict(c) for c in test]
     scores = {
         "mean": pearson(predictions, labels, types, "mean"),
         "pooled": pearson(predictions, labels, types, "pooled"),
     }
     if all(c.propensity_half is not None for c in test):
-        scores["ceiling"] = noise_ceiling([c.propensity_half for c in test], types, "pooled")
+        scores["ceiling"] = noise_ceiling([required(c, "propensity_half") for c in test], types, "pooled")
     field = "inherent_positions" if net.config.inputs.startswith("IS") else "positions"
     numbers: dict[str, Any] = {"density": lambda c: local_density(c, net.config.cutoff, field)}
     if all(c.potential_energy_inherent is not None for c in [*train, *test]):

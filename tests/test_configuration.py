@@ -54,7 +54,15 @@ def test_hash_sees_every_array(liquid):
 
 def test_through_ase_and_back(liquid):
     back = Configuration.from_ase(liquid.to_ase())
-    for field in ("positions", "types", "box", "times", "propensity", "inherent_positions", "potential_energy_inherent"):
+    for field in (
+        "positions",
+        "types",
+        "box",
+        "times",
+        "propensity",
+        "inherent_positions",
+        "potential_energy_inherent",
+    ):
         assert np.array_equal(getattr(back, field), getattr(liquid, field)), field
     assert back.temperature == liquid.temperature
 

@@ -22,7 +22,9 @@ def by_hand(h, Y, weights, graph, coupling):
         message = torch.einsum("eui,ej,ijk->euk", features, Y[:, f**2 : (f + 1) ** 2], c)
         message = (2 * o + 1) ** 0.5 * weights[:, column : column + copies, None] * message
         column += copies
-        results.append(torch.zeros(len(h), message[0].numel(), dtype=h.dtype).index_add(0, receiver, message.flatten(1)))
+        results.append(
+            torch.zeros(len(h), message[0].numel(), dtype=h.dtype).index_add(0, receiver, message.flatten(1))
+        )
     return torch.cat(results, dim=1)
 
 

@@ -56,7 +56,9 @@ def test_minimum_of_each_pair_is_its_epsilon():
 def test_published_energy_per_particle(published):
     """Twelve configurations of Shiba et al. at T = 0.44: -6.212 force-shifted, -7.035 energy-shifted."""
     cs = gl.read_published(published / "botan_small" / "train") + gl.read_published(published / "botan_small" / "test")
-    means = {p: np.mean([float(ka.energy_per_particle(*tensors(c), potential=p).mean()) for c in cs]) for p in ka.POTENTIALS}
+    means = {
+        p: np.mean([float(ka.energy_per_particle(*tensors(c), potential=p).mean()) for c in cs]) for p in ka.POTENTIALS
+    }
     assert means["force-shifted"] == pytest.approx(-6.212, abs=5e-4)
     assert means["energy-shifted"] == pytest.approx(-7.035, abs=0.012)
 

@@ -19,7 +19,10 @@ def test_parameter_counts_per_layer():
     first, *hidden = gl.SE3GNN(gl.ModelConfig()).convolutions
     assert first.coupling.n_weights == 12
     assert all(c.coupling.n_weights == 284 for c in hidden)
-    count = {part: [sum(p.numel() for p in getattr(c, part).parameters()) for c in (first, *hidden)] for part in ("radial", "mixing")}
+    count = {
+        part: [sum(p.numel() for p in getattr(c, part).parameters()) for c in (first, *hidden)]
+        for part in ("radial", "mixing")
+    }
     assert count == {"radial": [412] + [5036] * 7, "mixing": [96] + [2272] * 7}
 
 
@@ -96,7 +99,10 @@ def test_periodic_configuration_under_the_rotations_a_cube_admits(small_net, liq
 
 def test_translation_wrapping_and_permutation(small_net, liquid):
     rng = np.random.default_rng(0)
-    assert relative_change(small_net, liquid, liquid.replace(positions=liquid.positions + [0.3, -7.7, 100.1])) < 1e-10
+    assert (
+        relative_change(small_net, liquid, liquid.replace(positions=liquid.positions + np.array([0.3, -7.7, 100.1])))
+        < 1e-10
+    )
     images = liquid.positions + liquid.box * rng.integers(-2, 3, size=liquid.positions.shape)
     assert relative_change(small_net, liquid, liquid.replace(positions=images)) < 1e-10
     order = rng.permutation(liquid.n_particles)
@@ -157,7 +163,9 @@ def test_second_derivatives_exist(small_net, liquid):
     assert second.abs().max() > 0
 
 
-@pytest.mark.parametrize("change", [{"layers": 0}, {"channels": 2.5}, {"l_max": -1}, {"cutoff": 0}, {"dropout": 1.0}, {"inputs": "x"}])
+@pytest.mark.parametrize(
+    "change", [{"layers": 0}, {"channels": 2.5}, {"l_max": -1}, {"cutoff": 0}, {"dropout": 1.0}, {"inputs": "x"}]
+)
 def test_bad_sizes_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
         gl.ModelConfig(**change)

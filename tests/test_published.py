@@ -64,7 +64,9 @@ def test_bapst_times_are_sorted_with_their_labels(tmp_path, protocol):
     path, content = bapst(tmp_path, protocol=protocol)
     (c,) = gl.read_published(path)
     assert np.allclose(c.times, np.array(content["time"])[[2, 10, 30]])
-    expected = [np.linalg.norm(t - content["positions"], axis=-1).mean(0) for t in content["trajectory_target_positions"]]
+    expected = [
+        np.linalg.norm(t - content["positions"], axis=-1).mean(0) for t in content["trajectory_target_positions"]
+    ]
     assert np.allclose(c.propensity, np.array(expected)[[1, 2, 0]], rtol=1e-6)
     assert np.allclose(c.propensity_half.mean(0), c.propensity, rtol=1e-6)
 
@@ -101,7 +103,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, where):
     assert target.exists()
 
 
-@pytest.mark.parametrize("name", ["builtins.eval", "os.system", "numpy.load", "numpy.core.multiarray.fromfile", "_codecs.decode"])
+@pytest.mark.parametrize(
+    "name", ["builtins.eval", "os.system", "numpy.load", "numpy.core.multiarray.fromfile", "_codecs.decode"]
+)
 def test_names_that_are_no_arrays_are_refused(tmp_path, name):
     module, _, attribute = name.rpartition(".")
     path = tmp_path / "a.pickle"
@@ -142,7 +146,12 @@ def test_botan_files_of_one_start_are_joined_in_time(tmp_path):
     start = rng.uniform(size=(30, 3)) * 25 ** (1 / 3)
     final = {k: start + rng.normal(scale=0.1 * k, size=(4, 30, 3)) for k in (1, 7)}
     for k, positions in final.items():
-        np.savez(tmp_path / f"isoconfig_N30T0.44_5_tc{k:02d}.npz", types=np.arange(30) % 2, initial_positions=start, positions=positions)
+        np.savez(
+            tmp_path / f"isoconfig_N30T0.44_5_tc{k:02d}.npz",
+            types=np.arange(30) % 2,
+            initial_positions=start,
+            positions=positions,
+        )
     (c,) = gl.read_published(tmp_path)
     assert c.times.tolist() == [0.13, 4120.0]
     for row, k in enumerate((1, 7)):

@@ -1,4 +1,3 @@
-import json
 import signal
 import subprocess
 import sys
@@ -131,7 +130,9 @@ def test_other_input_in_the_same_folder_is_refused(start, tmp_path):
         simulate.collect([start], (0.1, 0.5), 4, tmp_path, seed=3)
 
 
-@pytest.mark.parametrize(("times", "n", "message"), [((1.0, 0.5), 2, "increasing"), ((), 2, "at least one"), ((1.0,), 3, "even number")])
+@pytest.mark.parametrize(
+    ("times", "n", "message"), [((1.0, 0.5), 2, "increasing"), ((), 2, "at least one"), ((1.0,), 3, "even number")]
+)
 def test_bad_plans_are_refused_before_anything_runs(start, tmp_path, times, n, message):
     with pytest.raises(ValueError, match=message):
         list(simulate.label([start], times, n, tmp_path))
@@ -143,8 +144,10 @@ def test_killed_factory_goes_on_with_the_same_result(start, tmp_path):
     gl.save(tmp_path / "start.h5", [start])
 
     def command(out):
-        return [sys.executable, "-m", "glasslit.cli", "label", str(tmp_path / "start.h5"), "-o", str(tmp_path / out), "-T", "0.5",
-                "--trajectories", "8", "--times", "0.5", "6", "--workers", "2"]  # fmt: skip
+        return [
+            *(sys.executable, "-m", "glasslit.cli", "label", str(tmp_path / "start.h5"), "-o", str(tmp_path / out)),
+            *("-T", "0.5", "--trajectories", "8", "--times", "0.5", "6", "--workers", "2"),
+        ]
 
     process = subprocess.Popen(command("killed.h5"), stderr=subprocess.DEVNULL)
     folder = tmp_path / "killed.runs"
@@ -174,4 +177,4 @@ def test_command_line_says_what_is_wrong(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("glasslit: T = 0.3 is not in starter.h5; it holds T = 0.44")
     assert "Traceback" not in done.stderr
-    assert json.dumps([p.name for p in tmp_path.iterdir()]) == "[]"
+    assert not list(tmp_path.iterdir())

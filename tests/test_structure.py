@@ -51,7 +51,11 @@ def test_special_libraries_stay_in_their_rooms(path):
 def test_pickle_is_only_named_as_an_error_in_train():
     """train.py may catch pickle's error; loading is torch's, with weights_only."""
     text = (PACKAGE / "train.py").read_text()
-    names = {n.attr for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "pickle"}
+    names = {
+        n.attr
+        for n in ast.walk(ast.parse(text))
+        if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == "pickle"
+    }
     assert names == {"UnpicklingError"}
 
 
@@ -68,7 +72,11 @@ def test_public_functions_have_docstrings():
     missing = []
     for path in FILES:
         for node in ast.parse(path.read_text()).body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_") and not ast.get_docstring(node):
+            if (
+                isinstance(node, ast.FunctionDef | ast.ClassDef)
+                and not node.name.startswith("_")
+                and not ast.get_docstring(node)
+            ):
                 missing.append(f"{path.name}:{node.name}")
     assert missing == []
 

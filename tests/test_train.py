@@ -51,7 +51,10 @@ def test_learns_what_can_be_learned_and_nothing_from_shuffled_labels():
 
 def test_starter_data_shuffled_labels_teach_nothing():
     """Real structures, labels dealt out anew within each type: 1600 test particles, so |rho| < 0.1 is four sigma."""
-    splits = [[shuffle_labels(c.at_times(c.times[-1:]), seed=k) for k, c in enumerate(gl.load("starter", 0.44, s))] for s in ("train", "val", "test")]
+    splits = [
+        [shuffle_labels(c.at_times(c.times[-1:]), seed=k) for k, c in enumerate(gl.load("starter", 0.44, s))]
+        for s in ("train", "val", "test")
+    ]
     torch.manual_seed(0)
     net = gl.SE3GNN(gl.ModelConfig(**(SMALL | {"n_times": 1})))
     list(gl.fit(net, splits[0], splits[1], gl.TrainConfig(epochs=20, learning_rate=0.01)))
@@ -81,7 +84,9 @@ def test_ends_with_the_best_epoch_of_the_validation_set():
     net, records = trained(train, val, epochs=8, learning_rate=0.02)
     best = max(records, key=lambda r: r.val_rho)
     assert [r.epoch for r in records] == list(range(1, 9))
-    assert [r.best for r in records] == [r.val_rho > max([-2.0, *[s.val_rho for s in records[: r.epoch - 1]]]) for r in records]
+    assert [r.best for r in records] == [
+        r.val_rho > max([-2.0, *[s.val_rho for s in records[: r.epoch - 1]]]) for r in records
+    ]
     rho = gl.pearson(net.predict(val[0]), val[0].propensity, val[0].types)["A"]
     assert np.nan_to_num(rho).mean() == pytest.approx(best.val_rho, abs=1e-5)
 
@@ -96,7 +101,8 @@ import sys, torch, glasslit as gl
 sys.path.insert(0, sys.argv[2])
 from test_train import SMALL, learnable, trained
 torch.set_num_threads(1)
-net, records = trained([learnable(k) for k in range(3)], [learnable(9)], epochs=12, checkpoint=sys.argv[1] + "/unfinished.pt")
+train, val = [learnable(k) for k in range(3)], [learnable(9)]
+net, records = trained(train, val, epochs=12, checkpoint=sys.argv[1] + "/unfinished.pt")
 gl.save_model(net, sys.argv[1] + "/model.pt")
 open(sys.argv[1] + "/epochs", "w").write(str(len(records)))
 """
@@ -148,7 +154,13 @@ def test_checkpoint_of_another_training_is_refused(tmp_path):
     with pytest.raises(ValueError, match="another data"):
         trained(train[:1], val, epochs=4, checkpoint=path)
     with pytest.raises(ValueError, match="another model"):
-        trained(train, val, epochs=4, checkpoint=path, net=gl.SE3GNN(gl.ModelConfig(**(SMALL | {"channels": 3}), inputs="thermal")))
+        trained(
+            train,
+            val,
+            epochs=4,
+            checkpoint=path,
+            net=gl.SE3GNN(gl.ModelConfig(**(SMALL | {"channels": 3}), inputs="thermal")),
+        )
     path.write_bytes(b"rubbish")
     with pytest.raises(ValueError, match="not a readable"):
         trained(train, val, epochs=4, checkpoint=path)

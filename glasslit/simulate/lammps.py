@@ -65,9 +65,7 @@ class LammpsEngine:
         If the potential's name is unknown or a number is not positive.
     """
 
-    def __init__(
-        self, potential: str = "force-shifted", timestep: float = 0.005, workers: int | None = None
-    ) -> None:
+    def __init__(self, potential: str = "force-shifted", timestep: float = 0.005, workers: int | None = None) -> None:
         if timestep <= 0 or (workers is not None and workers < 1):
             raise ValueError(f"timestep {timestep}, workers {workers}; expected positive numbers")
         self.potential = check_potential(potential)

@@ -126,8 +126,7 @@ def quench(
 
 
 def _energies(positions: np.ndarray, c: Configuration, potential: str) -> np.ndarray:
-    as_tensors = (torch.tensor(a) for a in (positions, c.types, c.box))
-    return energy_per_particle(*as_tensors, potential=potential).numpy()
+    return energy_per_particle(torch.tensor(positions), torch.tensor(c.types), torch.tensor(c.box), potential).numpy()
 
 
 def maxwell_boltzmann(n: int, temperature: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,113 @@
+"""The book: how its sources are stored, what its result pages owe, and that it builds from nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from glasslit import provenance
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+CHAPTERS = sorted(p for p in BOOK.glob("*.ipynb"))
+RUNS = sorted((BOOK / "runs").glob("*.ipynb"))
+
+
+def outputs(notebook):
+    return [o for c in notebook.cells if c.cell_type == "code" for o in c.outputs]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapters_are_stored_without_outputs(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    assert not outputs(notebook)
+    assert all(c.execution_count is None for c in notebook.cells if c.cell_type == "code")
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, *RUNS], ids=lambda p: p.stem)
+def test_every_plot_has_alt_text(path):
+    for cell in nbformat.read(path, 4).cells:
+        draws = cell.cell_type == "code" and re.search(r"^plotting\.|curve\.update", cell.source, re.M)
+        if draws:
+            assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 30, cell.source
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_runs_finished_and_carry_their_card(path):
+    notebook = nbformat.read(path, 4)
+    assert notebook.metadata.papermill.exception is None
+    assert outputs(notebook)
+    assert not any(o.output_type == "error" for o in outputs(notebook))
+    assert not any("papermill-error-cell-tag" in c.metadata.get("tags", []) for c in notebook.cells)
+    assert notebook.metadata.mystnb.execution_mode == "off"
+    folder = path.with_suffix("")
+    assert {p.name for p in folder.iterdir()} == {"card.json", "history.csv", "metrics.json", "model.pt"}
+    card = json.loads((folder / "card.json").read_text())
+    for key in ("parameters", "versions", "git_revision", "source_hash", "data_sha256", "device", "seed", "date"):
+        assert card[key], key
+    if card["source_hash"] != provenance.source_hash():
+        warnings.warn(
+            f"{path.stem} was run with an earlier state of the package ({card['git_revision']})", stacklevel=1
+        )
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
+def test_published_runs_beat_both_trivial_predictors_and_stay_below_the_ceiling(path):
+    scores = json.loads((path.with_suffix("") / "metrics.json").read_text())["test"]["A"]
+    longest = {name: values[-1] for name, values in scores.items()}
+    assert longest["pooled"] > max(longest["density"], longest["E_IS"])
+    assert longest["pooled"] < longest["ceiling"]
+
+
+def test_prose_of_result_pages_holds_no_numbers_of_its_own():
+    """Decimals in the prose must be parameters in code; results are computed or glued."""
+    for path in [BOOK / "train.ipynb", *RUNS]:
+        for cell in nbformat.read(path, 4).cells:
+            if cell.cell_type == "markdown":
+                prose = re.sub(r"```.*?```|`[^`]*`", "", cell.source, flags=re.S)
+                assert not re.search(r"\d\.\d", prose), prose
+
+
+def test_table_of_contents_names_every_page():
+    toc = (ROOT / "_toc.yml").read_text()
+    named = set(re.findall(r"(?:root|file): (\S+)", toc))
+    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in [*CHAPTERS, *RUNS] if p.stem != "train"}
+    assert pages <= named
+    assert all(list(ROOT.glob(f"{name}.*")) for name in named)
+
+
+def test_ci_runs_the_readme_command_verbatim():
+    blocks = re.findall(r"^```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), re.S | re.M)
+    assert all("\n" not in block for block in blocks)  # each command alone in its block
+    (command,) = [b for b in blocks if "pytest" in b]
+    assert command in (ROOT / ".ci" / "run").read_text()
+    (main_job,) = [b for b in blocks if "papermill" in b]
+    assert main_job.endswith("papermill book/train.ipynb runs/T0.44.ipynb -p T 0.44")
+
+
+def test_build_from_clean_with_warnings_as_errors(tmp_path):
+    """A copy without any cache, built as README says; every page of the table of contents comes out."""
+    source = tmp_path / "source"
+    skip = shutil.ignore_patterns("_build", ".git", ".work", "*.egg-info", "__pycache__", ".*_cache", ".venv")
+    shutil.copytree(ROOT, source, ignore=skip)
+    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", ".", "-n", "-W", "--keep-going"]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    html = source / "_build" / "html"
+    toc = yaml.safe_load((source / "_toc.yml").read_text())
+    pages = [toc["root"], *re.findall(r"file: (\S+)", (source / "_toc.yml").read_text())]
+    for page in pages:
+        text = (html / f"{page}.html").read_text()
+        assert "Traceback (most recent call last)" not in text, page
+        assert "cdn.jsdelivr.net/npm/mathjax" not in text, page  # equations show offline
+        for image in re.findall(r"<img [^>]*>", text):
+            assert 'alt=""' not in image, (page, image)
+            assert "alt=" in image, (page, image)

@@ -1,0 +1,96 @@
+"""``book/train.ipynb`` as a user runs it: through papermill, in a folder of one's own."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+
+import glasslit as gl
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "book" / "train.ipynb"
+TINY = {"epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "n_train": 1}
+
+
+def run(folder, name="run.ipynb", **parameters):
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    return papermill.execute_notebook(TEMPLATE, path, TINY | parameters, cwd=str(folder), progress_bar=False)
+
+
+def parameter_names():
+    (cell,) = [c for c in nbformat.read(TEMPLATE, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    return [node.targets[0].id for node in ast.parse(cell.source).body]
+
+
+def test_the_check_knows_the_parameters():
+    """The notebook's list of names, run by itself, equals the names that the parameters cell assigns."""
+    source = next(c.source for c in nbformat.read(TEMPLATE, 4).cells if c.source.startswith("names ="))
+    scope = dict.fromkeys(parameter_names())
+    exec(source.split("of_jupyter")[0], scope)
+    assert list(scope["parameters"]) == parameter_names()
+
+
+def test_a_run_leaves_what_the_design_says(tmp_path):
+    run(tmp_path, T=0.56, seed=4, times=[0.104, 52.0])
+    out = tmp_path / "runs" / "T0.56"
+    assert sorted(p.name for p in out.iterdir()) == ["card.json", "history.csv", "metrics.json", "model.pt"]
+    assert not list((tmp_path / "runs").glob("*.unfinished.pt"))
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["times"] == [0.104, 52.0]
+    for kind in "AB":
+        assert {k: len(v) for k, v in metrics["test"][kind].items()} == dict.fromkeys(
+            ["mean", "pooled", "ceiling", "density", "E_IS"], 2
+        )
+    card = json.loads((out / "card.json").read_text())
+    assert (card["parameters"]["T"], card["parameters"]["n_train"], card["seed"]) == (0.56, 1, 4)
+    assert len(pd.read_csv(out / "history.csv")) == 3
+    model = gl.load_model(out / "model.pt")
+    test = gl.load("starter", T=0.56, split="test")
+    again = gl.evaluate(model, gl.load("starter", T=0.56, split="train")[:1], [c.at_times([0.104, 52.0]) for c in test])
+    assert again["test"]["A"]["pooled"] == pytest.approx(metrics["test"]["A"]["pooled"], abs=1e-5)
+
+
+def test_a_finished_run_named_again_trains_anew(tmp_path):
+    run(tmp_path, T=0.56)
+    model = tmp_path / "runs" / "T0.56" / "model.pt"
+    before = model.stat().st_mtime_ns
+    run(tmp_path, T=0.56, epochs=2)
+    assert model.stat().st_mtime_ns > before
+    assert len(pd.read_csv(model.parent / "history.csv")) == 2
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
+        ({"T": 0.45}, r"T = 0.45 is not in starter.h5; it holds T = 0.44, 0.47, 0.50, 0.56"),
+        ({"inputs": "thermal+E"}, "inputs 'thermal+E'; expected one of thermal"),
+        ({"n_train": 40}, "n_train = 40; the training split has"),
+        ({"times": [1.0]}, "times"),
+        ({"preset": "huge"}, "preset 'huge'"),
+        ({"device": "tpu3"}, "device 'tpu3'"),
+    ],
+)
+def test_bad_parameters_are_refused_with_nothing_written(tmp_path, parameters, message):
+    with pytest.raises(papermill.PapermillExecutionError) as caught:
+        run(tmp_path, **parameters)
+    assert caught.value.ename == "ValueError"
+    assert message in caught.value.evalue
+    assert not (tmp_path / "runs").exists()
+
+
+def test_without_an_output_path_the_notebook_goes_to_a_pipe(tmp_path):
+    command = [sys.executable, "-m", "papermill", str(TEMPLATE), "-p", "T", "0.56"]
+    for name, value in TINY.items():
+        command += ["-p", name, str(value)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    written = nbformat.reads(done.stdout, 4)
+    assert written.metadata.papermill.exception is None
+    assert (tmp_path / "runs" / "T0.56" / "metrics.json").exists()
