@@ -204,9 +204,11 @@ class Configuration:
         return self.replace(**changes)
 
     def hash(self) -> str:
-        """SHA-256 of every array and attribute: equal for equal content, whatever file it came from."""
+        """SHA-256 of every array and attribute but the name: equal for equal content, whatever file it came from."""
         digest = hashlib.sha256()
         for field in fields(self):
+            if field.name == "name":
+                continue
             value = getattr(self, field.name)
             digest.update(field.name.encode())
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())

@@ -100,7 +100,7 @@ class SE3GNN(nn.Module):
     """
 
     irreps: o3.Irreps
-    times: Tensor
+    label_times: Tensor
     target_mean: Tensor
     target_std: Tensor
     energy_mean: Tensor
@@ -124,11 +124,16 @@ class SE3GNN(nn.Module):
         invariants = config.channels * (config.l_max + 1)
         # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
         self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
-        self.register_buffer("times", torch.full((config.n_times,), torch.nan, dtype=torch.float64))
+        self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
         self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
         self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
         self.register_buffer("energy_mean", torch.zeros(N_TYPES))
         self.register_buffer("energy_std", torch.ones(N_TYPES))
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times of the predictions, shape (T,), Lennard-Jones units; nan before training."""
+        return np.array([float(f"{t:.7g}") for t in self.label_times.tolist()])  # kept in single precision
 
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
@@ -194,7 +199,7 @@ class SE3GNN(nn.Module):
                 energies = np.concatenate([required(c, energy_field) for c in configurations]).astype(np.float64)
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
-        self.times.copy_(torch.tensor(times))
+        self.label_times.copy_(torch.tensor(times))
 
     @torch.no_grad()
     def predict(self, configuration: Configuration) -> np.ndarray:

@@ -50,13 +50,13 @@ def learning_curve(history: Sequence[Any], epochs: int) -> Figure:
     epoch = [r.epoch for r in history]
     left.plot(epoch, [r.train_loss for r in history], label="training", color="0.45")
     left.plot(epoch, [r.val_loss for r in history], label="validation", color="#7b3fa0")
-    left.set(xlabel="epoch", ylabel="squared error (summed over times)", xlim=(0, epochs), yscale="log")
-    left.legend()
+    left.set(xlabel="epoch", ylabel="squared error (summed over times)", xlim=(0, epochs))
+    left.legend(frameon=False)
     right.plot(epoch, [r.val_rho for r in history], color="#7b3fa0")
     best = max(history, key=lambda r: r.val_rho)
     right.plot(best.epoch, best.val_rho, "o", color="#7b3fa0", label=f"best: epoch {best.epoch}")
     right.set(xlabel="epoch", ylabel=r"validation $\rho$ (A, mean over times)", xlim=(0, epochs))
-    right.legend(loc="lower right")
+    right.legend(loc="lower right", frameon=False)
     return figure
 
 
@@ -161,7 +161,7 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     times = metrics["times"]
     looks = {
         "ceiling": ("noise ceiling", "0.35", "--", ""),
-        "pooled": ("network", None, "-", "o"),
+        "pooled": ("network", "", "-", "o"),
         "E_IS": ("inherent energy alone", "0.55", "-", "^"),
         "density": ("local density alone", "0.75", "-", "s"),
     }
@@ -178,7 +178,10 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     axes[0].set_ylabel(r"test $\rho$ (pooled)")
     low = min([0.0] + [v for s in metrics["test"].values() for k in looks for v in s.get(k, []) if v is not None])
     axes[0].set_ylim(low - 0.03 if low < 0 else 0, 1.02)
-    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    legend = axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    for line in legend.get_lines():
+        if line.get_label() == "network":
+            line.set_color("black")
     return figure
 
 
@@ -245,6 +248,7 @@ def against_time(
     ylabel: str,
     *,
     yscale: str = "linear",
+    ylim: tuple[float, float] | None = None,
     mark: tuple[float, str] | None = None,
 ) -> Figure:
     """Quantities of A and of B particles against time, a panel per type.
@@ -254,6 +258,7 @@ def against_time(
     curves : label -> (times, shape (T,); {"A": shape (T,), "B": shape (T,)})
     ylabel : name and unit of the quantity
     yscale : "linear" or "log"
+    ylim : ends of the vertical axis; by default those of the curves
     mark : a value, and its name, drawn as a horizontal line
     """
     figure, axes = _figure(2, sharey=True)
@@ -262,9 +267,9 @@ def against_time(
             axis.plot(times, values[name], "o-", color=color, label=label)
         if mark is not None:
             axis.axhline(mark[0], color="0.6", lw=1, ls="--", zorder=0)
-            axis.annotate(mark[1], (axis.get_xlim()[0], mark[0]), va="bottom", color="0.4")
+            axis.text(0.02, mark[0], mark[1], va="bottom", color="0.4", transform=axis.get_yaxis_transform())
         axis.set(xlabel="time / LJ units", xscale="log", yscale=yscale, title=f"{name} particles")
-    axes[0].set_ylabel(ylabel)
+    axes[0].set(ylabel=ylabel, ylim=ylim)
     axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 

@@ -316,18 +316,17 @@ def fetch_glassbench(temperature: float, folder: str | Path | None = None, base_
         list(GLASSBENCH_FILES),
         Path(folder or pooch.os_cache("glasslit")) / "glassbench",
     )
-    wanted = re.compile(rf"(.*/)?KA_models/T{temperature:.2f}\.tar\.gz")
+    names = re.compile(r"(?:.*/)?KA_models/T(\d+\.?\d*)\.tar\.gz")
     target = place / f"T{temperature:.2f}"
     if target.is_dir():
         return target
     with zipfile.ZipFile(place / "GlassBench.zip") as archive:
-        inside = [name for name in archive.namelist() if wanted.fullmatch(name)]
-        if not inside:
-            there = sorted(name for name in archive.namelist() if "KA_models/T" in name)
-            raise ValueError(f"GlassBench has no T = {temperature}; it holds {there}")
+        there = {float(found[1]): name for name in archive.namelist() if (found := names.fullmatch(name))}
+        if temperature not in there:
+            raise ValueError(f"GlassBench has no T = {temperature}; it holds {sorted(there)}")
         unpacked = place / f"T{temperature:.2f}.partial"
-        with archive.open(inside[0]) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
+        with archive.open(there[temperature]) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
             tar.extractall(unpacked, filter="data")
-    found = next((f.parent for f in sorted(unpacked.rglob("train")) if f.is_dir()), unpacked)
-    found.rename(target)
+    inner = next((f.parent for f in sorted(unpacked.rglob("train")) if f.is_dir()), unpacked)
+    inner.rename(target)
     return target

@@ -333,7 +333,7 @@ def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configu
         If the times are not the network's, or labels are missing.
     """
     times = check_times(test, net.config.n_times)
-    if not np.allclose(times, net.times.cpu().numpy(), rtol=1e-6, atol=0):
+    if not np.allclose(times, net.times, rtol=1e-6, atol=0):
         raise ValueError(
             f"labels at times {times.tolist()}; the model was trained for {net.times.tolist()}: use data with its times"
         )

@@ -1,6 +1,10 @@
+import hashlib
+import io
 import os
 import pickle
+import tarfile
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -8,6 +12,7 @@ import numpy as np
 import pytest
 
 import glasslit as gl
+from glasslit import published as published_module
 from glasslit.published import BOTAN_FILES, fetch_botan_small
 
 
@@ -214,6 +219,32 @@ def test_fetch_refuses_a_wrong_file(published, tmp_path):
             fetch_botan_small(tmp_path / "cache", base_url=f"http://127.0.0.1:{running.server_port}/")
         running.shutdown()
     assert not list((tmp_path / "cache").rglob("*.npz"))
+
+
+def test_fetch_glassbench_unpacks_one_temperature(tmp_path, monkeypatch):
+    """A zip in GlassBench's layout, made here, with its own MD5 in the registry."""
+    made = glassbench(tmp_path)
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as tar:
+        for split in ("train", "test"):
+            tar.add(made, arcname=f"T0.50/{split}/{made.name}")
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    with zipfile.ZipFile(mirror / "GlassBench.zip", "w") as archive:
+        archive.writestr("GlassBench/KA_models/T0.50.tar.gz", inner.getvalue())
+        archive.writestr("GlassBench/KA_models/T0.44.tar.gz", inner.getvalue())
+    md5 = hashlib.md5((mirror / "GlassBench.zip").read_bytes()).hexdigest()
+    monkeypatch.setattr(published_module, "GLASSBENCH_FILES", {"GlassBench.zip": f"md5:{md5}"})
+    handler = partial(SimpleHTTPRequestHandler, directory=str(mirror))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{running.server_port}/"
+        folder = gl.fetch_glassbench(0.50, tmp_path / "cache", base_url=url)
+        running.shutdown()
+    assert [c.split for s in ("train", "test") for c in gl.read_published(folder / s)] == ["train", "test"]
+    assert gl.fetch_glassbench(0.50, tmp_path / "cache", base_url="http://127.0.0.1:9/") == folder
+    with pytest.raises(ValueError, match=r"no T = 0\.3; it holds \[0\.44, 0\.5\]"):
+        gl.fetch_glassbench(0.3, tmp_path / "cache", base_url="http://127.0.0.1:9/")
 
 
 def test_offline_is_said_clearly(tmp_path):
