@@ -30,10 +30,14 @@ STYLE: dict[Any, Any] = {
 
 
 def _figure(columns: int = 1, width: float = 4.2, height: float = 3.4, **keywords: Any) -> tuple[Figure, Any]:
-    with plt.rc_context(STYLE):
+    before = {key: plt.rcParams[key] for key in STYLE}  # not rc_context: in Jupyter it would switch inline figures off
+    plt.rcParams.update(STYLE)
+    try:
         figure, axes = plt.subplots(
             1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False, **keywords
         )
+    finally:
+        plt.rcParams.update(before)
     plt.close(figure)  # shown where the caller displays it, and only there
     return figure, axes[0]
 
@@ -199,20 +203,21 @@ def box_3d(
     label : of the color bar
     """
     figure, (axis,) = _figure(1, width=5.4, height=4.6, subplot_kw={"projection": "3d"})
-    colors = np.array(list(COLORS.values()))[types] if values is None else values
     size = np.array([34.0, 24.0])[types] * (9.41 / box[0]) ** 2
-    drawn = axis.scatter(*positions.T, c=colors, s=size, cmap=MOBILITY, edgecolors="white", linewidths=0.2, alpha=0.95)
+    look: dict[str, Any] = {"s": size, "edgecolors": "white", "linewidths": 0.2, "alpha": 0.95}
+    look |= {"c": np.array(list(COLORS.values()))[types]} if values is None else {"c": values, "cmap": MOBILITY}
+    drawn = axis.scatter(*positions.T, **look)
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * box
     for a in corners:
         for b in corners:
             if np.count_nonzero(a != b) == 1 and tuple(a) < tuple(b):
                 axis.plot(*np.stack([a, b]).T, color="0.6", lw=0.8)
     axis.set_axis_off()
-    axis.set_box_aspect(box, zoom=1.25)
+    axis.set_box_aspect(tuple(box), zoom=1.15)
     if values is None:
         for name, color in COLORS.items():
             axis.scatter([], [], [], c=color, label=f"{name} particles")
-        axis.legend(loc="upper left", bbox_to_anchor=(0.92, 0.9))
+        axis.legend(loc="upper left", bbox_to_anchor=(0.92, 0.9), frameon=False)
     else:
         figure.colorbar(drawn, ax=axis, shrink=0.6, label=label)
     return figure
@@ -239,7 +244,7 @@ def radial_distribution(r: np.ndarray, curves: Mapping[str, Mapping[str, np.ndar
         axis.axhline(1, color="0.8", lw=1, zorder=0)
         axis.set(xlabel=r"distance $r\ /\ \sigma_{AA}$", title=f"{name[0]} around {name[1]}", xlim=(0.6, r[-1]))
     axes[0].set_ylabel("$g(r)$")
-    axes[-1].legend(loc="upper right")
+    axes[-1].legend(loc="upper right", frameon=False)
     return figure
 
 
@@ -270,7 +275,7 @@ def against_time(
             axis.text(0.02, mark[0], mark[1], va="bottom", color="0.4", transform=axis.get_yaxis_transform())
         axis.set(xlabel="time / LJ units", xscale="log", yscale=yscale, title=f"{name} particles")
     axes[0].set(ylabel=ylabel, ylim=ylim)
-    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
 
 
@@ -322,5 +327,5 @@ def slice_by_type(
     axis.set(xlim=(0, box[0]), ylim=(0, box[1]), aspect="equal")
     axis.set(xlabel=r"$x\ /\ \sigma_{AA}$", ylabel=r"$y\ /\ \sigma_{AA}$")
     axis.spines[["top", "right"]].set_visible(True)
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    axis.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     return figure
