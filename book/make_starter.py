@@ -42,7 +42,8 @@ def main() -> None:
         with tqdm(desc=f"T = {temperature}", unit="run", total=len(starts) * arguments.trajectories) as bar:
             for progress in label(*job, seed=SEED, engine=engine):
                 bar.update(progress.done - bar.n)
-                bar.set_postfix_str(f"{progress.seconds_left / 60:.0f} min left at this temperature")
+                if progress.seconds_left == progress.seconds_left:  # nothing is known before the first run
+                    bar.set_postfix_str(f"{progress.seconds_left / 60:.0f} min left at this temperature")
         labelled += collect(*job, seed=SEED, engine=engine)
     gl.save(arguments.out, labelled, name="starter", licence="MIT", citation=CITATION)
 

@@ -59,7 +59,8 @@ def _label(arguments: argparse.Namespace) -> None:
     with tqdm(total=len(starts) * arguments.trajectories, unit="run") as bar:
         for progress in label(*job, seed=arguments.seed, engine=engine):
             bar.update(progress.done - bar.n)
-            bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
+            if progress.seconds_left == progress.seconds_left:  # nothing is known before the first run
+                bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
     save(arguments.out, collect(*job, seed=arguments.seed, engine=engine))
 
 

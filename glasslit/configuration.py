@@ -128,6 +128,9 @@ class Configuration:
             if getattr(self, field) is not None:
                 dtype = np.float64 if field == "inherent_positions" else np.float32
                 set_(self, field, self._checked(where, field, shape, dtype))
+        for field, kind in {"temperature": float, "n_trajectories": int, "seed": int}.items():
+            if getattr(self, field) is not None:
+                set_(self, field, kind(getattr(self, field)))
         if self.temperature is not None and not (np.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(f"{where}: temperature {self.temperature}; expected a positive number")
         if self.potential is not None:
@@ -217,8 +220,9 @@ class Configuration:
     def to_ase(self) -> ase.Atoms:
         """The snapshot as ASE ``Atoms``; types A and B appear as the elements H and He (numbers 1 and 2).
 
-        Labels and energies that are present go into ``atoms.arrays`` under their own names;
-        ``(T, N)`` labels are transposed to ``(N, T)``, as ASE wants the particle first.
+        Inherent positions, energies and propensity that are present go into ``atoms.arrays`` under their own
+        names (the propensity as (N, T): ASE wants the particle first), temperature and times into
+        ``atoms.info``. The rest (half ensembles, split, ...) stays behind.
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
         atoms.info.update(

@@ -81,7 +81,8 @@ def neighbor_graph(
     -------
     PyG ``Data`` with ``x`` (N, 2 or 3): one-hot type, then the energy if asked for, epsilon_AA, not
     standardized; ``types`` (N,); ``edge_index`` (2, E), sorted by receiver, then sender; ``vector``
-    (E, 3), sigma_AA; ``reverse`` (E,); and ``y`` (N, T), sigma_AA, if there are labels.
+    (E, 3), sigma_AA; ``reverse`` (E,); ``cutoff`` and ``inputs``; and ``y`` (N, T), sigma_AA, if there are
+    labels.
 
     Raises
     ------
@@ -118,6 +119,8 @@ def neighbor_graph(
         vector=torch.as_tensor(vector, dtype=dtype),
         reverse=torch.as_tensor(reverse),
         num_nodes=configuration.n_particles,
+        cutoff=float(cutoff),
+        inputs=inputs,
     )
     if configuration.propensity is not None:
         graph.y = torch.as_tensor(configuration.propensity.T.copy(), dtype=dtype)

@@ -27,9 +27,11 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 
 def _listed(values: ArrayLike | Sequence[ArrayLike], ndim: int) -> list[np.ndarray]:
     """One array per configuration, from one array, a stack of them or a list of them."""
-    if isinstance(values, np.ndarray) and values.ndim == ndim:
-        return [values.astype(np.float64)]
-    return [np.asarray(v, dtype=np.float64) for v in values]  # type: ignore[union-attr]
+    try:
+        whole = np.asarray(values, dtype=np.float64)
+    except ValueError:  # configurations of different size
+        return [np.asarray(v, dtype=np.float64) for v in values]  # type: ignore[union-attr]
+    return [whole] if whole.ndim == ndim else list(whole)
 
 
 def pearson(
@@ -144,12 +146,12 @@ def trivial_prediction(
 
     Returns
     -------
-    shape (T, N), sigma_AA
+    shape (T, N), sigma_AA; nan for a type that no training configuration has
     """
     types = np.concatenate([c.types for c in train])
     value = np.concatenate(train_values)
     labels = np.concatenate([c.propensity for c in train], axis=1).astype(np.float64)
-    prediction = np.empty((len(labels), test.n_particles))
+    prediction = np.full((len(labels), test.n_particles), np.nan)
     for number in range(len(TYPE_NAMES)):
         chosen, at = types == number, test.types == number
         for t, label in enumerate(labels):

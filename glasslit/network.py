@@ -137,10 +137,14 @@ class SE3GNN(nn.Module):
 
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
-        if graph.x.shape[1] != N_TYPES + self.needs_energy:
+        cutoffs = torch.as_tensor(graph.cutoff).flatten().tolist()  # one, or one for each graph of a batch
+        inputs = {graph.inputs} if isinstance(graph.inputs, str) else set(graph.inputs)
+        config = self.config
+        if not np.allclose(cutoffs, config.cutoff, rtol=1e-6) or inputs != {config.inputs}:
             raise ValueError(
-                f"the graph has {graph.x.shape[1]} numbers per particle; inputs {self.config.inputs!r} want "
-                f"{N_TYPES + self.needs_energy}: build it with neighbor_graph(..., inputs={self.config.inputs!r})"
+                f"a graph with cutoff {sorted(set(cutoffs))} and inputs {sorted(inputs)}; the network was made for "
+                f"{config.cutoff} and {config.inputs!r}: "
+                f"build it with neighbor_graph(configuration, {config.cutoff}, {config.inputs!r})"
             )
         x = graph.x
         if self.needs_energy:

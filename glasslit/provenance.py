@@ -54,10 +54,10 @@ def data_hash(hashes: Iterable[str]) -> str:
 
 
 def source_hash() -> str:
-    """SHA-256 of the package's Python files: what a result page compares to know that it is stale."""
+    """SHA-256 of the package's Python and data files: what a result page compares to know that it is stale."""
     digest = hashlib.sha256()
     folder = Path(__file__).resolve().parent
-    for path in sorted(folder.rglob("*.py")):
+    for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.h5")]):
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

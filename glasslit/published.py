@@ -13,12 +13,11 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pooch
 import requests
-from numpy._core import multiarray, numeric
 
 from .configuration import SPLITS, Configuration
 from .kob_andersen import DENSITY, TIME_GRIDS
@@ -42,24 +41,81 @@ GLASSBENCH_DOI = "doi:10.5281/zenodo.10118191/"
 GLASSBENCH_FILES = {"GlassBench.zip": "md5:82c83a7146eb749e13417e4350022417"}
 
 
-_ARRAY_MAKERS = {  # what pickles of arrays and of their scalars call, by protocol
-    ("numpy._core.multiarray", "_reconstruct"): multiarray._reconstruct,
-    ("numpy._core.multiarray", "scalar"): multiarray.scalar,
-    ("numpy._core.numeric", "_frombuffer"): numeric._frombuffer,  # type: ignore[attr-defined]
-}
+class _Dtype:
+    """What a pickle gets for numpy.dtype: plain numbers and text only, and only their byte order may be set.
+
+    The real one would let a file declare object fields, whose bytes NumPy then follows as pointers.
+    """
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.value = np.dtype(name)
+        if self.value.kind not in "biufSU":
+            raise ValueError(f"it holds the dtype {name!r}; expected plain numbers")
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[2:5] != (None, None, None):
+            raise ValueError("it holds a structured dtype; expected plain numbers")
+        if state[1] in "<>":
+            self.value = self.value.newbyteorder(state[1])
+
+
+class _Array:
+    """What a pickle gets for numpy.ndarray: its bytes, read as plain numbers."""
+
+    value: np.ndarray
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    def __setstate__(self, state: tuple) -> None:
+        _, shape, dtype, fortran, raw = state
+        self.value = _from_bytes(raw, dtype, shape, "F" if fortran else "C").value
+
+    @classmethod
+    def of(cls, value: np.ndarray) -> _Array:
+        array = cls()
+        array.value = value
+        return array
+
+
+def _from_bytes(raw: Any, dtype: _Dtype, shape: tuple, order: Literal["C", "F"]) -> _Array:
+    content = raw.encode("latin1") if isinstance(raw, str) else raw
+    return _Array.of(np.frombuffer(content, dtype.value).reshape(shape, order=order))
+
+
+def _scalar(dtype: _Dtype, raw: Any) -> Any:
+    return _from_bytes(raw, dtype, (1,), "C").value[0]
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Admits NumPy arrays, plain containers, numbers and text; refuses every other name a pickle may call."""
+    """Admits arrays of plain numbers, containers, numbers and text; refuses every other name a pickle may call."""
+
+    admitted: ClassVar[dict[str, Any]] = {
+        "numpy.ndarray": _Array,
+        "numpy.dtype": _Dtype,
+        "numpy._core.multiarray._reconstruct": _Array,
+        "numpy._core.multiarray.scalar": _scalar,
+        "numpy._core.numeric._frombuffer": _from_bytes,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
-            return getattr(np, name)
-        if (module.replace("numpy.core", "numpy._core"), name) in _ARRAY_MAKERS:
-            return _ARRAY_MAKERS[module.replace("numpy.core", "numpy._core"), name]
-        if (module, name) == ("_codecs", "encode"):  # how Python 2's protocols carry an array's bytes
+        full = f"{module}.{name}".replace("numpy.core.", "numpy._core.")
+        if full in self.admitted:
+            return self.admitted[full]
+        if full == "_codecs.encode":  # how Python 2's protocols carry an array's bytes
             return _latin1
         raise ValueError(f"it asks for {module}.{name}, which is not an array or a plain container")
+
+
+def _plain(content: Any) -> Any:
+    """Containers with NumPy arrays in the place of the stand-ins."""
+    if isinstance(content, _Array):
+        return content.value
+    if isinstance(content, dict):
+        return {key: _plain(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_plain(value) for value in content]
+    return content
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -114,10 +170,10 @@ def _read(path: Path) -> Configuration:
             raise ValueError(f"its entries {sorted(content)} fit no known kind")
         split = path.parent.name if path.parent.name in SPLITS else None
         return Configuration(name=path.stem, split=split, **reader(path, content))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, EOFError) as error:
-        raise ValueError(f"{path}: not a readable Bapst, BOTAN or GlassBench file: {error}") from error
-    except (zipfile.BadZipFile, pickle.UnpicklingError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: damaged or not what its name says: {error}") from error
+    except Exception as error:  # whatever damaged or hostile bytes provoke in a parser
+        raise ValueError(
+            f"{path}: not a readable Bapst, BOTAN or GlassBench file: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _load_npz(path: Path) -> dict[str, Any]:
@@ -126,7 +182,7 @@ def _load_npz(path: Path) -> dict[str, Any]:
 
 
 def _load_pickle(path: Path) -> dict[str, Any]:
-    content = _ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+    content = _plain(_ArraysOnly(io.BytesIO(path.read_bytes()), encoding="latin1").load())
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}; expected a dictionary")
     return content
@@ -142,11 +198,9 @@ def _bapst(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         targets = [np.asarray(t, dtype=np.float64) for t in content["trajectory_target_positions"]]
         distance = [np.linalg.norm(t - positions, axis=-1) for t in targets]  # each (runs, N)
         labels = np.stack([d.mean(axis=0) for d in distance])
-        half = len(distance[0]) // 2
-        halves = np.stack([[d[:half].mean(axis=0) for d in distance], [d[half:].mean(axis=0) for d in distance]])
-        displacement = np.stack([(t - positions).mean(axis=0) for t in targets])
         order = np.argsort(times[: len(labels)])
-        found |= {"propensity_half": halves[:, order], "mean_displacement": displacement[order]}
+        found["mean_displacement"] = np.stack([(t - positions).mean(axis=0) for t in targets])[order]
+        found["propensity_half"] = _halves(np.stack([distance[k] for k in order]))
         found["n_trajectories"] = len(distance[0])
     times = times[: len(labels)]  # trajectories may cover only the first times
     order = np.argsort(times)
@@ -161,6 +215,14 @@ def _bapst(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         "potential": "unshifted",
         "engine": "Bapst et al. 2020",
     }
+
+
+def _halves(distance: np.ndarray) -> np.ndarray | None:
+    """Means over the first and the second half of the runs: (T, runs, N) -> (2, T, N); none for a single run."""
+    half = distance.shape[1] // 2
+    if half == 0:
+        return None
+    return np.stack([distance[:, :half].mean(axis=1), distance[:, half:].mean(axis=1)])
 
 
 def _cubic_box(n: int) -> np.ndarray:
@@ -184,7 +246,6 @@ def _botan(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     initial = content["initial_positions"]
     displacement = content["positions"] - initial
     distance = np.linalg.norm(displacement, axis=-1)
-    half = len(distance) // 2
     return {
         "positions": initial,
         "types": content["types"],
@@ -192,7 +253,7 @@ def _botan(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         "temperature": temperature,
         "times": grid[number - 1 : number],
         "propensity": distance.mean(axis=0)[None],
-        "propensity_half": np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)])[:, None],
+        "propensity_half": _halves(distance[None]),
         "mean_displacement": displacement.mean(axis=0)[None],
         "n_trajectories": len(distance),
         "potential": "force-shifted",
@@ -237,13 +298,14 @@ def _merge_times(configurations: list[Configuration]) -> list[Configuration]:
                 f"files of {name} start from different positions; expected one start: separate the folders"
             )
         joined = {f: [getattr(c, f) for c in parts] for f in ("propensity", "mean_displacement", "propensity_half")}
+        halves = None if any(h is None for h in joined["propensity_half"]) else joined["propensity_half"]
         merged.append(
             first.replace(
                 name=name,
                 times=np.concatenate([c.times for c in parts]),
                 propensity=np.concatenate(joined["propensity"]),
                 mean_displacement=np.concatenate(joined["mean_displacement"]),
-                propensity_half=np.concatenate(joined["propensity_half"], axis=1),
+                propensity_half=None if halves is None else np.concatenate(halves, axis=1),
             )
         )
     return merged
@@ -259,8 +321,8 @@ def _fetch(base_url: str, files: dict[str, str], names: list[str], folder: str |
             keeper.fetch(name, progressbar=True)
         except (requests.exceptions.RequestException, OSError) as error:
             raise ConnectionError(
-                f"{name} could not be fetched from {base_url} ({type(error).__name__}): are you online? What was "
-                f"finished stays in {keeper.path}; call again to go on, or put the file there by hand"
+                f"{name} could not be fetched from {base_url} to {keeper.path} ({type(error).__name__}: {error}): are "
+                "you online? What was finished stays; call again to go on, or put the file there by hand"
             ) from error
     return Path(keeper.path)
 
@@ -310,16 +372,12 @@ def fetch_glassbench(temperature: float, folder: str | Path | None = None, base_
     ValueError
         If its MD5 is not the published one, or it holds no such temperature.
     """
-    place = _fetch(
-        base_url,
-        GLASSBENCH_FILES,
-        list(GLASSBENCH_FILES),
-        Path(folder or pooch.os_cache("glasslit")) / "glassbench",
-    )
-    names = re.compile(r"(?:.*/)?KA_models/T(\d+\.?\d*)\.tar\.gz")
+    place = Path(folder or pooch.os_cache("glasslit")) / "glassbench"
     target = place / f"T{temperature:.2f}"
     if target.is_dir():
         return target
+    _fetch(base_url, GLASSBENCH_FILES, list(GLASSBENCH_FILES), place)
+    names = re.compile(r"(?:.*/)?KA_models/T(\d+\.?\d*)\.tar\.gz")
     with zipfile.ZipFile(place / "GlassBench.zip") as archive:
         there = {float(found[1]): name for name in archive.namelist() if (found := names.fullmatch(name))}
         if temperature not in there:

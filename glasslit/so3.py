@@ -85,8 +85,8 @@ def wigner_d(degree: int, rotation: Tensor) -> Tensor:
     directions = torch.randn(8 * (degree + 1), 3, generator=generator, dtype=torch.float64)
     component = slice(degree**2, (degree + 1) ** 2)
     before = spherical_harmonics(degree, directions)[:, component]
-    after = spherical_harmonics(degree, directions @ rotation.double().T)[:, component]
-    return torch.linalg.lstsq(before, after).solution.T.to(rotation.dtype)
+    after = spherical_harmonics(degree, directions @ rotation.detach().cpu().double().T)[:, component]
+    return torch.linalg.lstsq(before, after).solution.T.to(rotation)
 
 
 def rotate(features: Tensor, kind: o3.Irreps, rotation: Tensor) -> Tensor:

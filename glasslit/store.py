@@ -7,6 +7,7 @@ a killed writer leaves nothing half-written.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -37,6 +38,7 @@ ARRAYS = (
     "msd",
     "self_scattering",
 )
+_TEMPERATURE = re.compile(r"\d+\.\d\d")
 ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "seed", "engine")
 
 
@@ -79,6 +81,11 @@ def save(
     for number, configuration in enumerate(configurations):
         if configuration.temperature is None:
             raise ValueError(f"configuration {number} has no temperature; expected one: use .replace(temperature=...)")
+        if abs(round(configuration.temperature, 2) - configuration.temperature) > 1e-9:
+            raise ValueError(
+                f"configuration {number} has T = {configuration.temperature}; the schema files temperatures under two "
+                "decimals: round it"
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     count: dict[str, int] = {}
@@ -149,7 +156,7 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
     try:
         with h5py.File(path, "r") as file:
             _check_schema(path, file)
-            keys = sorted(file, key=float)
+            keys = sorted((key for key in file if _TEMPERATURE.fullmatch(key)), key=float)
             if T is not None:
                 wanted = f"{T:.2f}"
                 if wanted not in keys or abs(float(wanted) - T) > 1e-9:
@@ -160,7 +167,7 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
                     group = file[f"{key}/{index}"]
                     if split is None or group.attrs.get("split") == split:
                         found.append(_read(group, f"{file.attrs['name']}/{key}/{index}"))
-    except (OSError, KeyError, RuntimeError) as error:
+    except (OSError, LookupError, RuntimeError, TypeError, AttributeError, _Damaged) as error:
         raise ValueError(
             f"{path}: not a readable HDF5 file of configurations ({error}); it may be truncated or of another kind: "
             "fetch or make it again"
@@ -168,6 +175,10 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
     if not found:
         raise ValueError(f"{path.name} has no configuration with T = {T}, split = {split!r}; leave one of them out")
     return found
+
+
+class _Damaged(Exception):
+    """A group does not hold a configuration; :func:`load` says of which file."""
 
 
 def _resolve(name: str | Path) -> Path:
@@ -197,4 +208,7 @@ def _read(group: h5py.Group, name: str) -> Configuration:
         if field in group.attrs:
             value = group.attrs[field]
             values[field] = value.item() if isinstance(value, np.generic) else value
-    return Configuration(name=name, **values)
+    try:
+        return Configuration(name=name, **values)
+    except ValueError as error:
+        raise _Damaged(error) from error

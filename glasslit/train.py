@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import time
@@ -69,7 +70,7 @@ class TrainConfig:
     @classmethod
     def laptop(cls, **changes: Any) -> TrainConfig:
         """Goes with ``ModelConfig.laptop()`` and a handful of configurations."""
-        return cls(**({"epochs": 60, "learning_rate": 0.003} | changes))
+        return cls(**({"epochs": 100, "learning_rate": 0.01} | changes))
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ def resolve_device(device: str) -> torch.device:
     ValueError
         If the name is unknown or the device is not there.
     """
+    if device == "meta":
+        raise ValueError("device 'meta' computes nothing; expected auto, cpu, or a device of this machine")
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -107,9 +110,9 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def _loss(net: SE3GNN, graph: Data) -> Tensor:
+def _loss(net: SE3GNN, graph: Data, prediction: Tensor) -> Tensor:
     """Squared error summed over times, averaged over particles, each (type, time) on its own scale."""
-    return (net.standardized(graph) - net.standardize(graph)).square().sum(dim=1).mean()
+    return (prediction - net.standardize(graph)).square().sum(dim=1).mean()
 
 
 def _graphs(net: SE3GNN, configurations: Sequence[Configuration], device: torch.device) -> list[Data]:
@@ -121,9 +124,10 @@ def _graphs(net: SE3GNN, configurations: Sequence[Configuration], device: torch.
 def _validate(net: SE3GNN, graphs: list[Data]) -> tuple[float, float]:
     """Loss, and Pearson's correlation on A, averaged over times; nan where a label is constant counts as 0."""
     net.eval()
-    loss = float(np.mean([float(_loss(net, g)) for g in graphs]))
-    predictions = [net(g).T.cpu().numpy() for g in graphs]
-    rho = pearson(predictions, [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs])
+    predictions = [net.standardized(g) for g in graphs]  # within a type, standardizing does not change a correlation
+    loss = float(np.mean([float(_loss(net, g, p)) for g, p in zip(graphs, predictions, strict=True)]))
+    labels, types = [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs]
+    rho = pearson([p.T.cpu().numpy() for p in predictions], labels, types)
     return loss, float(np.nan_to_num(rho[TYPE_NAMES[0]]).mean())
 
 
@@ -133,9 +137,10 @@ def fit(
     """Train a network; when the iterator ends it holds the weights with the best validation score.
 
     With ``config.checkpoint``, every finished epoch is saved. A training that was killed and is called
-    again with the same network, data and settings goes on there, and ends with bitwise the weights of
-    one that was not (same machine, same number of threads); its finished epochs are yielded again, at
-    once. The checkpoint is removed at the end.
+    again with the same network, data and settings goes on there; its finished epochs are yielded again,
+    at once. On a CPU it ends with bitwise the weights of one that was left in peace (same machine, same
+    number of threads); on a GPU sums are made in changing order, and it ends with the same up to rounding.
+    The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
 
     Parameters
     ----------
@@ -152,6 +157,8 @@ def fit(
     ValueError
         If a set is empty, times or labels do not fit the network, an input is missing, or the checkpoint
         belongs to another training.
+    FloatingPointError
+        If the loss is no longer a number.
     """
     config = config or TrainConfig()
     for name, chosen in (("training", train), ("validation", val)):
@@ -186,7 +193,9 @@ def fit(
             for chosen in order:
                 batch = Batch.from_data_list([train_graphs[k] for k in chosen])
                 optimizer.zero_grad()
-                loss = _loss(net, batch)
+                loss = _loss(net, batch, net.standardized(batch))
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}: lower the learning rate")
                 loss.backward()
                 optimizer.step()
                 losses.append(float(loss.detach()))
@@ -204,8 +213,6 @@ def fit(
 
     net.load_state_dict(best)
     net.eval()
-    if config.checkpoint is not None:
-        Path(config.checkpoint).unlink(missing_ok=True)
 
 
 def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig) -> str:
@@ -217,10 +224,19 @@ def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configu
             "training": settings,
             "device type": resolve_device(config.device).type,
             "dtype": str(net.decoder.dtype),
-            "data": data_hash(c.hash() for c in [*train, *val]),
+            "training data": data_hash(c.hash() for c in train),
+            "validation data": data_hash(c.hash() for c in val),
+            "initial weights": _weights_hash(net),
         },
         sort_keys=True,
     )
+
+
+def _weights_hash(net: SE3GNN) -> str:
+    digest = hashlib.sha256()
+    for parameter in net.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _save_checkpoint(
@@ -248,12 +264,12 @@ def _save(path: str | Path, content: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _load(path: str | Path, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
+def _load(path: str | Path, kind: str) -> dict[str, Any]:
     """A file's content, read without running anything in it; a ``ValueError`` if it is not of the kind."""
     if not Path(path).is_file():
         raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
     try:
-        content = torch.load(path, map_location=device, weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
@@ -268,7 +284,9 @@ def _load(path: str | Path, kind: str, device: torch.device | str = "cpu") -> di
 def _resume(path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any, schedule: Any) -> dict[str, Any]:
     if path is None or not Path(path).exists():
         return {"history": [], "best": None}
-    state = _load(path, CHECKPOINT_FORMAT, net.decoder.device)
+    state = _load(path, CHECKPOINT_FORMAT)
+    if set(state) != {"format", "identity", "net", "optimizer", "schedule", "history", "best"}:
+        raise ValueError(f"{path} lacks parts of a checkpoint; delete it to begin anew")
     if state["identity"] != identity:
         before, now = json.loads(state["identity"]), json.loads(identity)
         differing = [k for k in now if before.get(k) != now[k]]
@@ -310,7 +328,12 @@ def load_model(path: str | Path, device: str = "cpu") -> SE3GNN:
     return net.to(resolve_device(device)).eval()
 
 
-def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configuration]) -> dict[str, Any]:
+def evaluate(
+    net: SE3GNN,
+    train: Sequence[Configuration],
+    test: Sequence[Configuration],
+    predictions: Sequence[np.ndarray] | None = None,
+) -> dict[str, Any]:
     """Scores on configurations that took no part in training or selection.
 
     Parameters
@@ -318,6 +341,7 @@ def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configu
     net : a trained network
     train : the configurations it was trained on; the trivial predictors learn slope and sign from them
     test : labelled configurations
+    predictions : shape (T, N) for each test configuration, where they are at hand; by default ``net`` makes them
 
     Returns
     -------
@@ -337,9 +361,10 @@ def evaluate(net: SE3GNN, train: Sequence[Configuration], test: Sequence[Configu
         raise ValueError(
             f"labels at times {times.tolist()}; the model was trained for {net.times.tolist()}: use data with its times"
         )
+    train = [c.at_times(times.tolist()) for c in train]
     types, labels = [c.types for c in test], [required(c, "propensity") for c in test]
-    predictions = [net.predict(c) for c in test]
-    scores = {
+    predictions = predictions if predictions is not None else [net.predict(c) for c in test]
+    scores: dict[str, dict[str, np.ndarray]] = {
         "mean": pearson(predictions, labels, types, "mean"),
         "pooled": pearson(predictions, labels, types, "pooled"),
     }

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,14 @@ def test_pooled_sees_differences_between_configurations_mean_does_not():
     types = [np.zeros(500)] * 2
     assert abs(gl.pearson(predictions, targets, types, "mean")["A"][0]) < 0.15
     assert gl.pearson(predictions, targets, types, "pooled")["A"][0] > 0.9
+
+
+def test_tensors_and_lists_are_taken_too():
+    m = np.random.default_rng(0).normal(size=(3, 2, 20))
+    types = np.arange(20) % 2
+    expected = gl.pearson(list(m), list(m[::-1]), [types] * 3)["B"]
+    for kind in (np.asarray, torch.tensor, np.ndarray.tolist):
+        assert np.allclose(gl.pearson(kind(m), kind(m[::-1].copy()), types)["B"], expected)
 
 
 def test_constant_prediction_has_no_correlation():

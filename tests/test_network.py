@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit import so3
@@ -171,6 +172,16 @@ def test_bad_sizes_are_refused(change):
         gl.ModelConfig(**change)
 
 
-def test_a_graph_with_other_inputs_is_refused(small_net, liquid):
-    with pytest.raises(ValueError, match=r"neighbor_graph\(\.\.\., inputs='thermal\+E_IS'\)"):
-        small_net(gl.neighbor_graph(liquid, dtype=torch.float64))
+def test_a_graph_of_another_kind_is_refused(small_net, liquid):
+    for cutoff, inputs in ((2.0, "thermal"), (2.0, "IS+E_thermal"), (1.5, "thermal+E_IS")):
+        with pytest.raises(ValueError, match=r"build it with neighbor_graph\(configuration, 2\.0, 'thermal\+E_IS'\)"):
+            small_net(gl.neighbor_graph(liquid, cutoff, inputs, dtype=torch.float64))
+
+
+def test_a_batch_gives_what_its_graphs_give(small_net):
+    graphs = [gl.neighbor_graph(random_liquid(200, seed=k), inputs="thermal+E_IS", dtype=torch.float64) for k in (0, 1)]
+    together = small_net(Batch.from_data_list(graphs))
+    assert torch.allclose(together, torch.cat([small_net(g) for g in graphs]), rtol=0, atol=1e-12)
+    other = gl.neighbor_graph(random_liquid(200), 1.5, "thermal+E_IS", dtype=torch.float64)
+    with pytest.raises(ValueError, match="cutoff"):
+        small_net(Batch.from_data_list([graphs[0], other]))

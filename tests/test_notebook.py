@@ -12,6 +12,7 @@ import papermill
 import pytest
 
 import glasslit as gl
+from glasslit.configuration import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "book" / "train.ipynb"
@@ -53,7 +54,7 @@ def test_a_run_leaves_what_the_design_says(tmp_path):
     assert len(pd.read_csv(out / "history.csv")) == 3
     model = gl.load_model(out / "model.pt")
     test = gl.load("starter", T=0.56, split="test")
-    again = gl.evaluate(model, gl.load("starter", T=0.56, split="train")[:1], [c.at_times([0.104, 52.0]) for c in test])
+    again = gl.evaluate(model, gl.load("starter", T=0.56, split="train"), [c.at_times([0.104, 52.0]) for c in test])
     assert again["test"]["A"]["pooled"] == pytest.approx(metrics["test"]["A"]["pooled"], abs=1e-5)
 
 
@@ -69,6 +70,8 @@ def test_a_finished_run_named_again_trains_anew(tmp_path):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"data": "small.h5", "T": 0.5}, "an edge shorter than twice the cutoff"),
+        ({"data": "bare.h5", "T": 0.5}, "has no potential_energy_inherent"),
         ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
         ({"T": 0.45}, r"T = 0.45 is not in starter.h5; it holds T = 0.44, 0.47, 0.50, 0.56"),
         ({"inputs": "thermal+E"}, "inputs 'thermal+E'; expected one of thermal"),
@@ -79,11 +82,32 @@ def test_a_finished_run_named_again_trains_anew(tmp_path):
     ],
 )
 def test_bad_parameters_are_refused_with_nothing_written(tmp_path, parameters, message):
+    for name, n, changes in (("small", 60, {}), ("bare", 300, {"potential_energy_inherent": None})):
+        made = [gl.testing.random_liquid(n, seed=k).replace(split=s, **changes) for k, s in enumerate(SPLITS)]
+        gl.save(tmp_path / f"{name}.h5", made)
     with pytest.raises(papermill.PapermillExecutionError) as caught:
         run(tmp_path, **parameters)
     assert caught.value.ename == "ValueError"
     assert message in caught.value.evalue
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_interrupted_after_training_does_not_train_again(tmp_path):
+    """An error in a figure, say: named again, the run takes its finished epochs from the checkpoint."""
+    broken = tmp_path / "broken.ipynb"
+    notebook = nbformat.read(TEMPLATE, 4)
+    cell = next(c for c in notebook.cells if c.source.startswith("plotting.rho_against_time"))
+    cell.source = "raise SystemError('killed')"
+    nbformat.write(notebook, broken)
+    with pytest.raises(papermill.PapermillExecutionError, match="killed"):
+        papermill.execute_notebook(
+            broken, tmp_path / "a.ipynb", TINY | {"T": 0.56}, cwd=str(tmp_path), progress_bar=False
+        )
+    history = pd.read_csv(tmp_path / "runs" / "T0.56" / "history.csv")
+    run(tmp_path, T=0.56)
+    again = pd.read_csv(tmp_path / "runs" / "T0.56" / "history.csv")
+    assert again.seconds.tolist() == history.seconds.tolist()
+    assert not list((tmp_path / "runs").glob("*.unfinished.pt"))
 
 
 def test_without_an_output_path_the_notebook_goes_to_a_pipe(tmp_path):

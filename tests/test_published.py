@@ -101,11 +101,61 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not(tmp_path, where):
     content = {"root": bomb, "inside": {"targets": [bomb]}, "object array": {"targets": np.array([bomb], dtype=object)}}
     path = tmp_path / "bomb.pickle"
     path.write_bytes(pickle.dumps(content[where]))
-    with pytest.raises(ValueError, match=r"bomb\.pickle: .*asks for (posix|nt)\.mkdir"):
+    with pytest.raises(ValueError, match=r"bomb\.pickle: .*(asks for (posix|nt)\.mkdir|expected plain numbers)"):
         gl.read_published(path)
     assert not target.exists()
     pickle.loads(path.read_bytes())  # the bomb is a real one
     assert target.exists()
+
+
+class Scripted:
+    """Pickles as a call of one of NumPy's own makers, then a state that the real object would take."""
+
+    def __init__(self, maker, arguments, state):
+        self.parts = maker, arguments, state
+
+    def __reduce__(self):
+        return self.parts
+
+
+def test_a_pickle_that_forges_pointers_is_refused(tmp_path):
+    """NumPy's dtype takes object fields from a pickle unchecked; its array then follows plain bytes as pointers."""
+    state = (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0)
+    forged = Scripted(np.dtype, ("V8", False, True), state)
+    for dtype in (forged, Scripted(np.dtype, ("f8", False, True), state), np.dtype("O")):
+        path = tmp_path / "evil.pickle"
+        content = Scripted(
+            np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, (1,), dtype, False, b"A" * 8)
+        )
+        path.write_bytes(pickle.dumps({"targets": content}))
+        with pytest.raises(ValueError, match=r"evil\.pickle: .*expected plain numbers"):
+            gl.read_published(path)
+
+
+def test_damaged_bytes_anywhere_give_a_value_error(tmp_path):
+    """Thirty random changes of single bytes in each kind of file: read or refused, never another error."""
+    rng = np.random.default_rng(0)
+    compressed = tmp_path / "N60T0.50_9.npz"
+    with np.load(glassbench(tmp_path)) as content:
+        np.savez_compressed(compressed, **content)
+    for original in (compressed, bapst(tmp_path)[0]):
+        for _ in range(30):
+            content = bytearray(original.read_bytes())
+            content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+            path = tmp_path / "damaged" / original.name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+            try:
+                gl.read_published(path)
+            except ValueError as error:
+                assert original.name in str(error)  # noqa: PT017
+
+
+def test_a_single_run_has_no_halves(tmp_path):
+    _, content = bapst(tmp_path)
+    path, _ = bapst(tmp_path, trajectory_target_positions=[t[:1] for t in content["trajectory_target_positions"]])
+    (c,) = gl.read_published(path)
+    assert (c.n_trajectories, c.propensity_half) == (1, None)
 
 
 @pytest.mark.parametrize(

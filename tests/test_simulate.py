@@ -12,6 +12,7 @@ from glasslit import simulate
 from glasslit.kob_andersen import forces
 from glasslit.simulate import lammps as engine_module
 from glasslit.simulate.protocol import Run, maxwell_boltzmann
+from glasslit.testing import random_liquid
 
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
 LammpsEngine = engine_module.LammpsEngine
@@ -126,8 +127,42 @@ def test_other_input_in_the_same_folder_is_refused(start, tmp_path):
     for change in ({"times": (0.1, 0.4)}, {"seed": 4}):
         with pytest.raises(ValueError, match="made with other times, positions, seed"):
             make([start], tmp_path, **({"n": 2} | change))
-    with pytest.raises(ValueError, match="is missing; expected a finished run"):
+    with pytest.raises(ValueError, match="2 runs are missing"):
         simulate.collect([start], (0.1, 0.5), 4, tmp_path, seed=3)
+
+
+def test_a_damaged_run_is_made_again(start, tmp_path):
+    (before,), _ = make([start], tmp_path, n=2)
+    damaged = sorted(tmp_path.rglob("run*.npz"))[1]
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    (after,), progress = make([start], tmp_path, n=2)
+    assert progress[0].done == 1
+    assert before.hash() == after.hash()
+
+
+def test_quench_is_kept_beside_the_runs(start, tmp_path, monkeypatch):
+    (before,), _ = make([start], tmp_path, n=2)
+    monkeypatch.setattr(LammpsEngine, "minimize", None)  # a second quench would call it
+    (after,), _ = make([start], tmp_path, n=2)
+    assert before.hash() == after.hash()
+
+
+def test_potential_is_asked_for_or_the_configuration_s_own(start):
+    assert gl.quench(start.replace(potential="unshifted")).potential == "unshifted"
+    with pytest.raises(ValueError, match="'unshifted' with an engine for 'force-shifted'"):
+        gl.quench(start, potential="unshifted", engine=LammpsEngine())
+
+
+def test_a_box_too_small_for_the_potential_is_refused_at_once(tmp_path):
+    small = random_liquid(60).replace(potential=None)
+    for call in (
+        lambda: list(simulate.label([small], [1.0], 2, tmp_path)),
+        lambda: simulate.equilibrate(small, 0.5, 1.0),
+        lambda: gl.quench(small),
+    ):
+        with pytest.raises(ValueError, match=r"expected at least 5\.0, twice the cutoff of the force-shifted"):
+            call()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

