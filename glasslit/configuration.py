@@ -165,7 +165,7 @@ class Configuration:
         if self.temperature is not None:
             parts.append(f"T={self.temperature:g}")
         if len(self.times):
-            parts.append(f"times={self.times.tolist()}")
+            parts.append(f"times={len(self.times)} up to {self.times[-1]:g}")
         if self.split:
             parts.append(f"split={self.split}")
         return f"Configuration({', '.join(parts)})"

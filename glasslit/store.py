@@ -147,7 +147,7 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
     Examples
     --------
     >>> load("starter", T=0.50, split="train")[0]
-    Configuration(N=1000 (800 A, 200 B), box=[9.41, 9.41, 9.41], density=1.2, T=0.5, times=[...], split=train)
+    Configuration(N=1000 (800 A, 200 B), box=[9.41, 9.41, 9.41], density=1.2, T=0.5, times=7 up to 217, split=train)
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
