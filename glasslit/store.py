@@ -151,6 +151,8 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+    if T is not None and not isinstance(T, int | float):
+        raise ValueError(f"T = {T!r}; expected a number")
     path = _resolve(name)
     found = []
     try:

@@ -61,11 +61,14 @@ class TrainConfig:
     checkpoint: str | Path | None = None
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0 or self.weight_decay < 0:
-            raise ValueError(
-                f"epochs = {self.epochs}, batch_size = {self.batch_size}, learning_rate = {self.learning_rate}, "
-                f"weight_decay = {self.weight_decay}; expected at least 1, at least 1, positive, not negative"
-            )
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} = {value!r}; expected a whole number of at least {least}")
+        for name in ("learning_rate", "weight_decay"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or value < 0 or (name == "learning_rate" and value == 0):
+                raise ValueError(f"{name} = {value!r}; expected a positive number")
 
     @classmethod
     def laptop(cls, **changes: Any) -> TrainConfig:
@@ -289,10 +292,16 @@ def _resume(path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any,
         raise ValueError(f"{path} lacks parts of a checkpoint; delete it to begin anew")
     if state["identity"] != identity:
         before, now = json.loads(state["identity"]), json.loads(identity)
-        differing = [k for k in now if before.get(k) != now[k]]
+        differing = []
+        for part in now:
+            if isinstance(now[part], dict):
+                changed = [k for k in now[part] if before[part].get(k) != now[part][k]]
+                differing += [f"{part} {k} ({before[part].get(k)}, now {now[part][k]})" for k in changed]
+            elif before[part] != now[part]:
+                differing.append(part)
         raise ValueError(
-            f"{path} is an unfinished training with another {' and '.join(differing)}: finish it with "
-            f"{ {k: before.get(k) for k in differing} }, delete it to begin anew, or write elsewhere"
+            f"{path} is an unfinished training with another {' and another '.join(differing)}: finish it as it was, "
+            "delete it to begin anew, or write elsewhere"
         )
     net.load_state_dict(state["net"])
     optimizer.load_state_dict(state["optimizer"])

@@ -58,7 +58,7 @@ def test_runs_finished_and_carry_their_card(path):
     assert set(metrics["times"]) <= set(gl.load("starter", T=parameters["T"])[0].times)
     assert gl.load_model(folder / "model.pt").times.tolist() == metrics["times"]
     assert "+" not in card["git_revision"], "published runs are made from a committed state"
-    for key in ("parameters", "versions", "git_revision", "source_hash", "data_sha256", "device", "seed", "date"):
+    for key in ("parameters", "versions", "git_revision", "source_hash", "data_sha256", "device", "date"):
         assert card[key], key
     if card["source_hash"] != provenance.source_hash():
         warnings.warn(
@@ -105,7 +105,8 @@ def test_build_from_clean_with_warnings_as_errors(tmp_path):
     source = tmp_path / "source"
     skip = shutil.ignore_patterns("_build", ".git", ".work", "*.egg-info", "__pycache__", ".*_cache", ".venv")
     shutil.copytree(ROOT, source, ignore=skip)
-    command = [sys.executable, "-m", "jupyter_book.cli.main", "build", ".", "-n", "-W", "--keep-going"]
+    start = "from jupyter_book.cli.main import main; main()"
+    command = [sys.executable, "-c", start, "build", ".", "-n", "-W", "--keep-going"]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     html = source / "_build" / "html"

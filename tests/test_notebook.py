@@ -32,9 +32,9 @@ def parameter_names():
 
 def test_the_check_knows_the_parameters():
     """The notebook's list of names, run by itself, equals the names that the parameters cell assigns."""
-    source = next(c.source for c in nbformat.read(TEMPLATE, 4).cells if c.source.startswith("assigned ="))
+    source = next(c.source for c in nbformat.read(TEMPLATE, 4).cells if c.source.startswith("first_time ="))
     scope = dict.fromkeys(parameter_names())
-    exec(source.split("if unknown")[0], scope)
+    exec(source.split("if first_time")[0], scope)
     assert list(scope["parameters"]) == parameter_names()
 
 

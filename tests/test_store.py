@@ -41,6 +41,8 @@ def test_split_and_temperature_are_chosen(file):
     assert len(gl.load(path, T=0.5, split="train")) == 2
     with pytest.raises(ValueError, match=r"T = 0\.44 is not in few\.h5; it holds T = 0\.50"):
         gl.load(path, T=0.44)
+    with pytest.raises(ValueError, match="T = 'cold'; expected a number"):
+        gl.load(path, T="cold")
     with pytest.raises(ValueError, match=r"T = 0\.501 is not"):
         gl.load(path, T=0.501)
     with pytest.raises(ValueError, match=r"has no configuration with .* split = 'val'"):

