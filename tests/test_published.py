@@ -35,7 +35,10 @@ def bapst(tmp_path, name="made.pickle", protocol=3, **changes):
 
 
 def test_published_bapst_pickle(published):
-    (c,) = gl.read_published(published / "bapst" / "test_small.pickle")
+    path = published / "bapst" / "test_small.pickle"
+    if not path.is_file():
+        pytest.skip(f"no published Bapst file at {path}")
+    (c,) = gl.read_published(path)
     assert len(c.times) == 10
     assert np.all(np.diff(c.times) > 0)
     assert (c.n_particles, c.n_trajectories, c.temperature) == (20, 30, 0.44)
