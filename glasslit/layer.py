@@ -14,9 +14,10 @@ import math
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+from torch.nn.functional import linear
 from torch_geometric.data import Data
 
-from .kernels import Coupling, contract_scatter
+from .kernels import Coupling, RadialWeights, contract
 from .so3 import irreps
 
 
@@ -67,7 +68,7 @@ class SE3Convolution(nn.Module):
     channels : copies of each degree that come out
     l_max : highest degree of harmonics and results
     n_basis, hidden, dropout : of the radial network
-    kernel : see :func:`glasslit.kernels.contract_scatter`
+    kernel : see :func:`glasslit.kernels.select`
 
     Examples
     --------
@@ -95,5 +96,16 @@ class SE3Convolution(nn.Module):
 
     def forward(self, h: Tensor, Y: Tensor, basis: Tensor, graph: Data) -> Tensor:
         """Features (N, irreps_in.dim), harmonics (E, (l_max+1)^2), basis (E, N_b) -> (N, irreps_out.dim)."""
-        messages = contract_scatter(h, Y, self.radial(basis), graph, self.coupling, self.kernel)
-        return self.mixing(messages)
+        # The last map of phi, from 16 numbers per edge to 284, is left to the kernel, which need not store them.
+        last = self.radial[-2]
+        weights = RadialWeights(self.radial[:-2](basis), last.weight, last.bias)
+        messages = contract(h, Y, weights, graph, self.coupling, self.kernel)
+        return self.mix(messages)
+
+    def mix(self, messages: tuple[Tensor, ...]) -> Tensor:
+        """``self.mixing`` applied component by component: the same map, without e3nn's copies of the messages."""
+        parts = []
+        for number, (block, path) in enumerate(zip(messages, self.mixing.instructions, strict=True)):
+            matrix = path.path_weight * self.mixing.weight_view_for_instruction(number)
+            parts.append(linear(block, matrix.T).transpose(1, 2).flatten(1))
+        return torch.cat(parts, dim=1)

@@ -19,7 +19,7 @@ from torch_geometric.data import Data
 
 from .configuration import Configuration
 from .graph import neighbor_graph, parse_inputs, required
-from .kernels import select
+from .kernels import check_kernel
 from .kob_andersen import TYPE_NAMES
 from .layer import SE3Convolution, bessel_basis
 from .so3 import spherical_harmonics
@@ -43,7 +43,7 @@ class ModelConfig:
     hidden : width of the radial network
     dropout : in the radial network
     batch_norm_momentum : of the equivariant batch norm
-    kernel : see :func:`glasslit.kernels.contract_scatter`
+    kernel : see :func:`glasslit.kernels.select`
 
     Raises
     ------
@@ -77,7 +77,7 @@ class ModelConfig:
                 "expected cutoff > 0, 0 <= dropout < 1, 0 < batch_norm_momentum <= 1"
             )
         parse_inputs(self.inputs)
-        select(self.kernel)
+        check_kernel(self.kernel)
 
     @classmethod
     def laptop(cls, **changes: Any) -> ModelConfig:

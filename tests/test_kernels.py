@@ -5,7 +5,7 @@ from e3nn import o3
 import glasslit as gl
 from glasslit import so3
 from glasslit.kernels import Coupling, contract_scatter
-from glasslit.kernels.reference import default_dtype
+from glasslit.kernels.coupling import default_dtype
 from glasslit.testing import random_liquid
 
 
@@ -72,5 +72,5 @@ def test_nodes_without_neighbors_get_zeros():
 
 
 def test_unknown_kernel_is_refused():
-    with pytest.raises(ValueError, match="kernel 'fast'; expected one of auto, reference"):
+    with pytest.raises(ValueError, match="kernel 'fast'; expected one of auto"):
         gl.ModelConfig(kernel="fast")

@@ -10,82 +10,77 @@ for every path p = (l_I, l_F, l_O) and channel c (Eq. 18 of Pezzicoli et al. 202
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import logging
+from functools import cache
 
-from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Data
 
-from ..so3 import paths
-from . import reference
+from . import cpu, reference
+from .coupling import Coupling
+from .plan import RadialWeights, Weights, from_blocks, plan_of
 
-KERNELS = {"reference": reference.contract_scatter}
+__all__ = ["KERNELS", "Coupling", "RadialWeights", "check_kernel", "contract", "contract_scatter", "select"]
 
-
-@dataclass(frozen=True)
-class Coupling:
-    """Which features couple with which harmonics, and in what order weights and results lie.
-
-    Parameters
-    ----------
-    irreps_in : e3nn irreps of h, as a string, e.g. "8x0e+8x1e+3x0e"
-    l_max : highest degree of harmonics and of results
-
-    Examples
-    --------
-    >>> coupling = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3)
-    >>> len(coupling.terms), coupling.n_weights, coupling.irreps_out
-    (38, 284, 35x0e+75x1e+91x2e+83x3e)
-    """
-
-    irreps_in: str
-    l_max: int
-
-    @cached_property
-    def terms(self) -> tuple[tuple[int, int, int], ...]:
-        """(slot of irreps_in, l_filter, l_out) of each term, sorted by l_out: one weight per term and copy."""
-        found = [
-            (slot, f, o)
-            for slot, (_, irrep) in enumerate(o3.Irreps(self.irreps_in))
-            for _, f, o in paths(self.l_max, irrep.l)
-        ]
-        return tuple(sorted(found, key=lambda term: (term[2], term[0], term[1])))
-
-    @cached_property
-    def irreps_terms(self) -> o3.Irreps:
-        """Irreps of the result, one entry per term."""
-        kinds = o3.Irreps(self.irreps_in)
-        return o3.Irreps([(kinds[slot].mul, (degree, 1)) for slot, _, degree in self.terms])
-
-    @cached_property
-    def irreps_out(self) -> o3.Irreps:
-        """The same, terms of equal degree joined: one entry per degree."""
-        return self.irreps_terms.simplify()
-
-    @cached_property
-    def n_weights(self) -> int:
-        """Weights per edge: one per (path, channel)."""
-        return int(self.irreps_terms.num_irreps)
+KERNELS = {"cpu": cpu, "reference": reference}
+"""By name, fastest first."""
 
 
-def select(kernel: str) -> str:
-    """The name of the kernel to use; "auto" takes the fastest there is.
+def check_kernel(kernel: str) -> str:
+    """The name, if there is a kernel of that name, or "auto".
 
     Raises
     ------
     ValueError
         If there is no kernel of that name.
     """
-    if kernel == "auto":
-        return "reference"
-    if kernel not in KERNELS:
+    if kernel not in ("auto", *KERNELS):
         raise ValueError(f"kernel {kernel!r}; expected one of auto, {', '.join(KERNELS)}")
     return kernel
 
 
+@cache
+def _say(message: str) -> None:
+    logging.getLogger(__name__).info(message)
+
+
+def select(kernel: str, h: Tensor, coupling: Coupling) -> str:
+    """The name of the kernel to use for these tensors; "auto" takes the fastest that can, and logs which, once.
+
+    Raises
+    ------
+    ValueError
+        If there is no kernel of that name, or it cannot take these tensors.
+    """
+    if check_kernel(kernel) != "auto":
+        reason = KERNELS[kernel].unavailable(h, coupling)
+        if reason:
+            raise ValueError(f"kernel {kernel!r} cannot be used here: {reason}; kernel 'auto' takes one that can")
+        return kernel
+    reasons = []
+    for name, module in KERNELS.items():
+        reason = module.unavailable(h, coupling)
+        if reason is None:
+            break
+        reasons.append(f"{name}: {reason}")
+    _say(f"kernel {name} for {h.device.type}" + "".join(f" (not {reason})" for reason in reasons))
+    return name
+
+
+def contract(
+    h: Tensor, Y: Tensor, weights: Weights, graph: Data, coupling: Coupling, kernel: str = "auto"
+) -> tuple[Tensor, ...]:
+    """As :func:`contract_scatter`, component by component: one (N, 2l + 1, channels) for each degree l.
+
+    So lies what a linear map over channels wants to read, and what the fast kernels write.
+    """
+    check_shapes(h, Y, weights, graph, coupling)
+    plan = plan_of(graph, len(h))
+    return KERNELS[select(kernel, h, coupling)].contract(h, Y, weights, plan, coupling)
+
+
 def contract_scatter(
-    h: Tensor, Y: Tensor, weights: Tensor, graph: Data, coupling: Coupling, kernel: str = "auto"
+    h: Tensor, Y: Tensor, weights: Weights, graph: Data, coupling: Coupling, kernel: str = "auto"
 ) -> Tensor:
     """Couple the sender's features with the edge's harmonics, weight, sum over each receiver's edges.
 
@@ -93,13 +88,42 @@ def contract_scatter(
     ----------
     h : shape (N, coupling.irreps_in.dim), features of each node
     Y : shape (E, (l_max + 1)^2), harmonics of each edge, component normalization
-    weights : shape (E, coupling.n_weights), one per edge, term and channel
-    graph : needs ``edge_index`` (sender, receiver)
+    weights : shape (E, coupling.n_weights), one per edge, term and channel; or :class:`RadialWeights`
+    graph : needs ``edge_index`` (sender, receiver), sorted by receiver; ``reverse`` saves a sort
     coupling : what couples with what
     kernel : "auto" or one of :data:`KERNELS`
 
     Returns
     -------
-    shape (N, coupling.irreps_out.dim); nodes without neighbors get zeros.
+    shape (N, coupling.irreps_out.dim); nodes without neighbors get zeros. Differentiable with respect to h,
+    Y and weights; second derivatives go through the reference.
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not fit, edges are not sorted by receiver, or the kernel cannot be used.
     """
-    return KERNELS[select(kernel)](h, Y, weights, graph, coupling)
+    return from_blocks(contract(h, Y, weights, graph, coupling, kernel))
+
+
+def check_shapes(h: Tensor, Y: Tensor, weights: Weights, graph: Data, coupling: Coupling) -> None:
+    """A ``ValueError`` for tensors that do not belong together: machine code would read beyond their ends."""
+    n_edges = graph.edge_index.shape[1]
+    expected: dict[str, tuple[Tensor, tuple[int, ...]]] = {
+        "h": (h, (len(h), coupling.dim_in)),
+        "Y": (Y, (n_edges, (coupling.l_max + 1) ** 2)),
+    }
+    if isinstance(weights, Tensor):
+        expected["weights"] = (weights, (n_edges, coupling.n_weights))
+    else:
+        hidden = weights.x.shape[-1]
+        expected["weights.x"] = (weights.x, (n_edges, hidden))
+        expected["weights.weight"] = (weights.weight, (coupling.n_weights, hidden))
+        expected["weights.bias"] = (weights.bias, (coupling.n_weights,))
+    for name, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} of shape {tuple(tensor.shape)}; expected {shape} for {coupling}")
+        if tensor.dtype != h.dtype or tensor.device != h.device:
+            raise ValueError(
+                f"{name} is {tensor.dtype} on {tensor.device}, h is {h.dtype} on {h.device}; expected the same"
+            )

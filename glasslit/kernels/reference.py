@@ -6,31 +6,15 @@ particles. Differentiable any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
 from e3nn import o3
 from torch import Tensor
-from torch_geometric.data import Data
 
 from ..so3 import irreps
-
-if TYPE_CHECKING:
-    from . import Coupling
-
-
-@contextmanager
-def default_dtype(dtype: torch.dtype) -> Iterator[None]:
-    """PyTorch's default dtype, changed for a moment."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
+from .coupling import Coupling, default_dtype
+from .plan import Plan, Weights, dense, to_blocks
 
 
 @lru_cache(maxsize=64)
@@ -53,10 +37,15 @@ def tensor_product(coupling: Coupling, dtype: torch.dtype, device: torch.device)
     return product.to(device=device)
 
 
-def contract_scatter(h: Tensor, Y: Tensor, weights: Tensor, graph: Data, coupling: Coupling) -> Tensor:
-    """See :func:`glasslit.kernels.contract_scatter`."""
-    sender, receiver = graph.edge_index
+def unavailable(h: Tensor, coupling: Coupling) -> str | None:
+    """Why this kernel cannot take these tensors; None, for it takes all."""
+    return None
+
+
+def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
+    """See :func:`glasslit.kernels.contract`."""
     product = tensor_product(coupling, h.dtype, h.device)
     # index_select, not h[sender]: the gradient of the latter adds in an order that differs from run to run.
-    messages = product(h.index_select(0, sender), Y, weights)
-    return messages.new_zeros(len(h), messages.shape[1]).index_add(0, receiver, messages)
+    messages = product(h.index_select(0, plan.sender), Y, dense(weights))
+    sums = messages.new_zeros(len(h), messages.shape[1]).index_add(0, plan.receiver, messages)
+    return to_blocks(sums, coupling)

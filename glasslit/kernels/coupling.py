@@ -1,0 +1,106 @@
+"""What couples with what, and the numbers it couples with: shared by every kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import torch
+from e3nn import o3
+
+from ..so3 import paths
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """PyTorch's default dtype, changed for a moment."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@lru_cache(maxsize=512)
+def coefficients(l_in: int, l_filter: int, l_out: int) -> np.ndarray:
+    r"""sqrt(2 l_out + 1) times e3nn's Wigner 3j: what the kernels multiply with.
+
+    Returns
+    -------
+    shape (2 l_in + 1, 2 l_filter + 1, 2 l_out + 1), float64, exact zeros where nothing couples.
+    """
+    with default_dtype(torch.float64):
+        values = o3.wigner_3j(l_in, l_filter, l_out, dtype=torch.float64).numpy() * (2 * l_out + 1) ** 0.5
+    return np.where(np.abs(values) > 1e-12, values, 0.0)
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Which features couple with which harmonics, and in what order weights and results lie.
+
+    Parameters
+    ----------
+    irreps_in : e3nn irreps of h, as a string, e.g. "8x0e+8x1e+3x0e"
+    l_max : highest degree of harmonics and of results
+
+    Examples
+    --------
+    >>> coupling = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3)
+    >>> len(coupling.terms), coupling.n_weights, coupling.irreps_out
+    (38, 284, 35x0e+75x1e+91x2e+83x3e)
+    """
+
+    irreps_in: str
+    l_max: int
+
+    @cached_property
+    def slots(self) -> tuple[tuple[int, int], ...]:
+        """(copies, degree) of each entry of irreps_in."""
+        return tuple((mul, irrep.l) for mul, irrep in o3.Irreps(self.irreps_in))
+
+    @cached_property
+    def terms(self) -> tuple[tuple[int, int, int], ...]:
+        """(slot of irreps_in, l_filter, l_out) of each term, sorted by l_out: one weight per term and copy."""
+        found = [
+            (slot, f, o) for slot, (_, degree) in enumerate(self.slots) for _, f, o in paths(self.l_max, degree)
+        ]
+        return tuple(sorted(found, key=lambda term: (term[2], term[0], term[1])))
+
+    @cached_property
+    def irreps_terms(self) -> o3.Irreps:
+        """Irreps of the result, one entry per term."""
+        return o3.Irreps([(self.slots[slot][0], (degree, 1)) for slot, _, degree in self.terms])
+
+    @cached_property
+    def irreps_out(self) -> o3.Irreps:
+        """The same, terms of equal degree joined: one entry per degree."""
+        return self.irreps_terms.simplify()
+
+    @cached_property
+    def n_weights(self) -> int:
+        """Weights per edge: one per (path, channel)."""
+        return int(self.irreps_terms.num_irreps)
+
+    @cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the result at each degree 0 ... l_max, all terms together."""
+        return tuple(sum(mul for mul, irrep in self.irreps_terms if irrep.l == o) for o in range(self.l_max + 1))
+
+    @cached_property
+    def dim_in(self) -> int:
+        """Numbers per node that come in."""
+        return int(o3.Irreps(self.irreps_in).dim)
+
+    @cached_property
+    def component_major(self) -> np.ndarray:
+        """Columns of h, shape (dim_in,), reordered within each slot from e3nn's [copy, m] to [m, copy]."""
+        columns, start = [], 0
+        for mul, degree in self.slots:
+            block = np.arange(mul * (2 * degree + 1)).reshape(mul, 2 * degree + 1)
+            columns.append(start + block.T.ravel())
+            start += block.size
+        return np.concatenate(columns)

@@ -1,0 +1,193 @@
+"""``contract_scatter`` in machine code made for this CPU and this coupling, on all of PyTorch's threads.
+
+Bitwise repeatable, whatever the number of threads. See :mod:`~glasslit.kernels.codegen` for how it computes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .coupling import Coupling
+from .plan import Plan, RadialWeights, Weights
+
+if TYPE_CHECKING:
+    from .codegen import Layout
+
+N_CHUNKS = 64  # pieces of work; fixed, because sums over edges are made piece by piece
+L_MAX = 6
+"""Highest degree compiled: the code then has 60,000 instructions and takes seconds."""
+
+
+@cache
+def target_machine() -> Any:
+    """LLVM for this processor."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, codemodel="jitdefault"
+    )
+
+
+@lru_cache(maxsize=64)
+def compiled(layout: Layout, name: str) -> tuple[Any, Any]:
+    """The engine that holds one function's code, and the function."""
+    import llvmlite.binding as llvm
+
+    from .codegen import generate
+
+    target_machine()
+    module = llvm.parse_assembly(generate(layout, name))
+    module.verify()
+    engine = llvm.create_mcjit_compiler(module, target_machine())
+    engine.finalize_object()
+    return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(name))
+
+
+@lru_cache(maxsize=64)
+def layout_of(coupling: Coupling, dtype: torch.dtype, hidden: int) -> Layout:
+    from .codegen import Layout
+
+    return Layout(coupling, dtype == torch.float64, hidden)
+
+
+@cache
+def _pool(process: int, n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="glasslit")
+
+
+def run(layout: Layout, name: str, n_nodes: int, tensors: dict[str, Tensor | None]) -> None:
+    """Call one function on all threads; each takes the next piece of work until none is left."""
+    _, function = compiled(layout, name)
+    counter = ctypes.c_int64(0)
+    values = {"counter": ctypes.addressof(counter), "n_nodes": n_nodes, "n_chunks": N_CHUNKS}
+    arguments = (ctypes.c_int64 * len(layout.arguments[name]))()
+    for k, key in enumerate(layout.arguments[name]):
+        tensor = tensors.get(key)
+        arguments[k] = values[key] if key in values else 0 if tensor is None else tensor.data_ptr()
+    address = ctypes.addressof(arguments)
+    n_threads = torch.get_num_threads()
+    held = (arguments, counter, tensors)  # by the workers too: they may outlive an interrupted caller
+    others = [_pool(os.getpid(), n_threads).submit(_work, function, address, held) for _ in range(n_threads - 1)]
+    function(address)
+    for other in others:
+        other.result()
+
+
+def _work(function: Any, address: int, held: object) -> None:
+    function(address)
+
+
+def unavailable(h: Tensor, coupling: Coupling) -> str | None:
+    """Why this kernel cannot take these tensors, or None if it can."""
+    if h.device.type != "cpu":
+        return f"tensors are on {h.device.type}"
+    if h.dtype not in (torch.float32, torch.float64):
+        return f"{h.dtype} is neither float32 nor float64"
+    if coupling.l_max > L_MAX:
+        return f"l_max {coupling.l_max} is above {L_MAX}"
+    return _no_llvm()
+
+
+@cache
+def _no_llvm() -> str | None:
+    try:
+        target_machine()
+    except (ImportError, RuntimeError, OSError) as error:
+        return f"llvmlite does not work here ({error})"
+    return None
+
+
+def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
+    """See :func:`glasslit.kernels.contract`."""
+    parts = (weights, None, None) if isinstance(weights, Tensor) else weights
+    return _Contract.apply(h, Y, *parts, plan, coupling)
+
+
+class _Contract(torch.autograd.Function):
+    """Forward and backward in machine code; second derivatives through the reference."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None, plan: Plan, coupling: Coupling
+    ) -> tuple[Tensor, ...]:
+        layout = layout_of(coupling, h.dtype, 0 if weight is None else weight.shape[1])
+        blocks = [h.new_empty(len(h), 2 * o + 1, width) for o, width in enumerate(coupling.widths)]
+        tensors = _prepare(layout, h, Y, w, weight, bias) | _entering(plan)
+        run(layout, "forward", len(h), tensors | {f"out{o}": block for o, block in enumerate(blocks)})
+        ctx.save_for_backward(h, Y, w, weight, bias)
+        ctx.plan, ctx.coupling = plan, coupling
+        return tuple(blocks)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        h, Y, w, weight, bias = ctx.saved_tensors
+        plan, coupling, needed = ctx.plan, ctx.coupling, ctx.needs_input_grad[:5]
+        if torch.is_grad_enabled():  # someone will differentiate again
+            from .reference import contract
+
+            inputs = [tensor for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True) if wanted]
+            blocks = contract(h, Y, w if weight is None else RadialWeights(w, weight, bias), plan, coupling)
+            found = iter(torch.autograd.grad(blocks, inputs, upstream, create_graph=True))
+            return (*(next(found) if wanted else None for wanted in needed), None, None)
+        layout = layout_of(coupling, h.dtype, 0 if weight is None else weight.shape[1])
+        tensors = _prepare(layout, h, Y, w, weight, bias)
+        tensors |= {f"out{o}": gradient.contiguous() for o, gradient in enumerate(upstream)}
+        dh = dY = dw = dweight = dbias = None
+        if any(needed[k] for k in (0, 2, 3, 4)):
+            dh, dw = h.new_zeros(len(h), layout.dim_in), torch.empty_like(tensors["w"])
+            results = {"dh": dh, "dw": dw}
+            if weight is not None:
+                dweight = h.new_zeros(N_CHUNKS, layout.hidden_padded, layout.weights_padded)
+                dbias = h.new_zeros(N_CHUNKS, layout.weights_padded)
+                results |= {"dweight": dweight, "dbias": dbias}
+            run(layout, "backward", len(h), tensors | results | _leaving(plan))
+            dh = dh.index_select(1, _columns(coupling, inverse=True))
+            if weight is not None:
+                dw = dw[:, : layout.hidden]
+                dweight = dweight.sum(0)[: layout.hidden, : coupling.n_weights].T
+                dbias = dbias.sum(0)[: coupling.n_weights]
+        if needed[1]:
+            dY = torch.zeros_like(tensors["Y"])
+            run(layout, "harmonics", len(h), tensors | {"dY": dY} | _entering(plan))
+        return dh, dY, dw, dweight, dbias, None, None
+
+
+def _entering(plan: Plan) -> dict[str, Tensor]:
+    return {"rows": plan.rows, "edges": plan.entering, "ends": plan.sender}
+
+
+def _leaving(plan: Plan) -> dict[str, Tensor]:
+    return {"rows": plan.leaving_rows, "edges": plan.leaving, "ends": plan.receiver}
+
+
+@lru_cache(maxsize=64)
+def _columns(coupling: Coupling, inverse: bool = False) -> Tensor:
+    order = torch.as_tensor(coupling.component_major)
+    return order.argsort() if inverse else order
+
+
+def _prepare(layout: Layout, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None) -> dict[str, Any]:
+    """The inputs as the machine code reads them: contiguous, padded, features component by component."""
+    tensors = {
+        "h": h.detach().index_select(1, _columns(layout.coupling)),
+        "Y": Y.detach().contiguous(),
+        "w": w.detach().contiguous(),
+    }
+    if weight is not None and bias is not None:
+        extra = layout.hidden_padded - layout.hidden
+        if extra:
+            tensors["w"] = torch.nn.functional.pad(tensors["w"], (0, extra))
+        padding = (0, extra, 0, layout.weights_padded - layout.coupling.n_weights)
+        tensors["weight_t"] = torch.nn.functional.pad(weight.detach(), padding).contiguous()
+        tensors["weight"] = tensors["weight_t"].T.contiguous()
+        tensors["bias"] = torch.nn.functional.pad(bias.detach(), padding[2:])
+    return tensors

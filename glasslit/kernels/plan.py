@@ -1,0 +1,115 @@
+"""What kernels agree on: how edges are walked, how weights come, how results lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+from torch_geometric.data import Data
+
+from .coupling import Coupling
+
+
+class RadialWeights(NamedTuple):
+    """Weights ReLU(x W^T + b), not yet computed: x is 16 numbers per edge, they would be 284.
+
+    Parameters
+    ----------
+    x : shape (E, hidden)
+    weight, bias : shapes (n_weights, hidden) and (n_weights,), as in ``torch.nn.Linear``
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor
+
+
+Weights = Tensor | RadialWeights
+
+
+def dense(weights: Weights) -> Tensor:
+    """The weights as numbers, shape (E, n_weights)."""
+    if isinstance(weights, Tensor):
+        return weights
+    return torch.nn.functional.linear(weights.x, weights.weight, weights.bias).relu()
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A graph's edges by receiver and by sender.
+
+    Parameters
+    ----------
+    sender, receiver : shape (E,), int64; receivers ascend
+    rows : shape (N + 1,): the edges into node i are rows[i] ... rows[i + 1] - 1
+    leaving, leaving_rows : the numbers of the edges by sender, and where each sender's begin
+    """
+
+    sender: Tensor
+    receiver: Tensor
+    rows: Tensor
+    leaving: Tensor
+    leaving_rows: Tensor
+
+    @cached_property
+    def entering(self) -> Tensor:
+        """The numbers of the edges by receiver: 0 ... E - 1."""
+        return torch.arange(len(self.sender), device=self.sender.device)
+
+
+_plans: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+
+
+def plan_of(graph: Data, n_nodes: int) -> Plan:
+    """The plan of a graph; made once for each ``edge_index`` (and again should that be written to).
+
+    Raises
+    ------
+    ValueError
+        If an edge ends outside the graph, or edges are not sorted by receiver.
+    """
+    edge_index = graph.edge_index
+    version = (edge_index._version, n_nodes)
+    known = _plans.get(edge_index)
+    if known is None or known[0] != version:
+        known = (version, _make_plan(edge_index, n_nodes, graph.get("reverse")))
+        _plans[edge_index] = known
+    return known[1]
+
+
+def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan:
+    sender, receiver = edge_index.contiguous()
+    if edge_index.numel() and not (0 <= int(edge_index.min()) and int(edge_index.max()) < n_nodes):
+        raise ValueError(
+            f"edges between nodes {int(edge_index.min())} and {int(edge_index.max())}; the graph has {n_nodes} nodes, "
+            "counted from 0"
+        )
+    if not bool((receiver[1:] >= receiver[:-1]).all()):
+        raise ValueError(
+            "edges are not sorted by receiver (edge_index[1]); expected them so: glasslit.neighbor_graph makes such "
+            "graphs, torch_geometric.utils.sort_edge_index(..., sort_by_row=False) sorts others"
+        )
+    nodes = torch.arange(n_nodes + 1, device=edge_index.device)
+    rows = torch.searchsorted(receiver, nodes)
+    if reverse is not None and torch.equal(sender[reverse], receiver) and torch.equal(receiver[reverse], sender):
+        return Plan(sender, receiver, rows, reverse.contiguous(), rows)
+    leaving = torch.argsort(sender, stable=True)
+    return Plan(sender, receiver, rows, leaving, torch.searchsorted(sender[leaving], nodes))
+
+
+def to_blocks(flat: Tensor, coupling: Coupling) -> tuple[Tensor, ...]:
+    """From e3nn's (N, irreps_out.dim) to one (N, 2l + 1, channels) for each degree l."""
+    parts = flat.split([width * (2 * o + 1) for o, width in enumerate(coupling.widths)], dim=1)
+    return tuple(
+        part.reshape(len(part), width, 2 * o + 1).transpose(1, 2)
+        for o, (part, width) in enumerate(zip(parts, coupling.widths, strict=True))
+    )
+
+
+def from_blocks(blocks: tuple[Tensor, ...]) -> Tensor:
+    """The reverse of :func:`to_blocks`."""
+    return torch.cat([block.transpose(1, 2).flatten(1) for block in blocks], dim=1)
