@@ -10,6 +10,7 @@ phi is a small network on a Bessel basis; mix is a linear map over paths and cha
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from e3nn import o3
@@ -97,7 +98,7 @@ class SE3Convolution(nn.Module):
     def forward(self, h: Tensor, Y: Tensor, basis: Tensor, graph: Data) -> Tensor:
         """Features (N, irreps_in.dim), harmonics (E, (l_max+1)^2), basis (E, N_b) -> (N, irreps_out.dim)."""
         # The last map of phi, from 16 numbers per edge to 284, is left to the kernel, which need not store them.
-        last = self.radial[-2]
+        last = cast(nn.Linear, self.radial[-2])
         weights = RadialWeights(self.radial[:-2](basis), last.weight, last.bias)
         messages = contract(h, Y, weights, graph, self.coupling, self.kernel)
         return self.mix(messages)

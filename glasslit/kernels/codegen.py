@@ -21,200 +21,24 @@ Code grows with the number of coupling coefficients, roughly as l_max^5; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Iterator
 from typing import Any
 
 from llvmlite import ir
 
-from .coupling import Coupling, coefficients
-
-I64, POINTER = ir.IntType(64), ir.PointerType()
-
-
-def round_up(number: int, unit: int) -> int:
-    """The next multiple of ``unit``."""
-    return -(-number // unit) * unit
-
-
-class Layout:
-    """Where everything lies, counted in scalars.
-
-    Parameters
-    ----------
-    coupling : what couples with what
-    double : float64 instead of float32
-    hidden : width of x where weights are ReLU(x W + b); 0 where weights are given
-    """
-
-    def __init__(self, coupling: Coupling, double: bool, hidden: int = 0) -> None:
-        self.coupling, self.double, self.hidden = coupling, double, hidden
-        self.lanes = 4 if double else 8
-        self.hidden_padded = round_up(hidden, 8)
-        self.weights_padded = round_up(coupling.n_weights, 2 * self.lanes) if hidden else coupling.n_weights
-        self.slot_start: list[int] = []
-        self.dim_in = 0
-        for mul, degree in coupling.slots:
-            self.slot_start.append(self.dim_in)
-            self.dim_in += mul * (2 * degree + 1)
-        # Of each term: first column among the channels of its degree, first weight, first accumulator.
-        self.column: list[int] = []
-        self.weight: list[int] = []
-        self.accumulator: list[int] = []
-        self.n_accumulators, weight, seen = 0, 0, [0] * (coupling.l_max + 1)
-        for slot, _, o in coupling.terms:
-            mul = coupling.slots[slot][0]
-            self.column.append(seen[o])
-            self.weight.append(weight)
-            self.accumulator.append(self.n_accumulators)
-            seen[o] += mul
-            weight += mul
-            self.n_accumulators += (2 * o + 1) * round_up(mul, self.lanes)
-
-    @property
-    def arguments(self) -> dict[str, list[str]]:
-        """Names of the arguments of each function, in order: all pass as 64-bit integers."""
-        out = [f"out{o}" for o in range(self.coupling.l_max + 1)]
-        common = ["counter", "n_nodes", "n_chunks", "rows", "edges", "ends", "h", "Y", "w", "weight", "bias"]
-        return {
-            "forward": common + out,
-            "backward": [*common, *out, "weight_t", "dh", "dw", "dweight", "dbias"],
-            "harmonics": [*common, *out, "dY"],
-        }
-
-    @cached_property
-    def matrix(self) -> tuple[list[list[tuple[int, int, int, int]]], list[tuple[tuple[int, float], ...]]]:
-        """Of each term the (m_in, m_out, entry, sign) that couple; and each entry of K as ((component of Y, factor), ...)."""
-        terms, entries = [], {}
-        for slot, f, o in self.coupling.terms:
-            values = coefficients(self.coupling.slots[slot][1], f, o)
-            terms.append([])
-            for m_in in range(values.shape[0]):
-                for m_out in range(values.shape[2]):
-                    row = [(f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v]
-                    if row:
-                        sign = 1 if row[0][1] > 0 else -1
-                        key = tuple((m, round(sign * v, 15)) for m, v in row)
-                        number = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
-                        terms[-1].append((m_in, m_out, number, sign))
-        return terms, [row for _, row in entries.values()]
-
-
-class Emitter:
-    """One function under construction: ``void name(const int64_t *arguments)``."""
-
-    def __init__(self, module: ir.Module, name: str, layout: Layout) -> None:
-        self.layout = layout
-        self.scalar = ir.DoubleType() if layout.double else ir.FloatType()
-        self.size = 8 if layout.double else 4
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER]), name)
-        self.b = ir.IRBuilder(function.append_basic_block())
-        self.arguments = {
-            key: self.b.load(self.address(function.args[0], n, I64), typ=I64)
-            for n, key in enumerate(layout.arguments[name])
-        }
-        for key, value in self.arguments.items():
-            if not key.startswith("n_"):
-                self.arguments[key] = self.b.inttoptr(value, POINTER)
-
-    def vector(self, width: int) -> ir.Type:
-        return ir.VectorType(self.scalar, width)
-
-    def address(self, pointer: Any, index: Any, kind: ir.Type | None = None) -> Any:
-        index = ir.Constant(I64, index) if isinstance(index, int) else index
-        return self.b.gep(pointer, [index], source_etype=kind or self.scalar)
-
-    def integer(self, pointer: Any, index: Any) -> Any:
-        return self.b.load(self.address(pointer, index, I64), typ=I64)
-
-    def load(self, pointer: Any, index: Any, width: int) -> Any:
-        return self.b.load(self.address(pointer, index), typ=self.vector(width), align=self.size)
-
-    def store(self, value: Any, pointer: Any, index: Any) -> None:
-        self.b.store(value, self.address(pointer, index), align=self.size)
-
-    def splat(self, pointer: Any, index: Any, width: int) -> Any:
-        """One number from memory in every lane."""
-        value = self.b.load(self.address(pointer, index), typ=self.scalar)
-        kind = self.vector(width)
-        single = self.b.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
-        return self.b.shuffle_vector(single, ir.Constant(kind, ir.Undefined), lanes)
-
-    def constant(self, value: float, width: int) -> Any:
-        return ir.Constant(self.vector(width), [value] * width)
-
-    def fma(self, a: Any, b: Any, c: Any, sign: int = 1) -> Any:
-        """sign a b + c; c may be None for zero."""
-        if c is None:
-            product = self.b.fmul(a, b)
-            return product if sign > 0 else self.b.fneg(product)
-        name = f"llvm.fmuladd.v{a.type.count}f{8 * self.size}"
-        function = self.b.module.globals.get(name) or ir.Function(
-            self.b.module, ir.FunctionType(a.type, [a.type] * 3), name
-        )
-        return self.b.call(function, [a if sign > 0 else self.b.fneg(a), b, c])
-
-    def times(self, index: Any, factor: int) -> Any:
-        return self.b.mul(index, ir.Constant(I64, factor))
-
-    def plus(self, index: Any, number: Any) -> Any:
-        return self.b.add(index, ir.Constant(I64, number) if isinstance(number, int) else number)
-
-    def positive_part(self, value: Any) -> Any:
-        zero = self.constant(0.0, value.type.count)
-        return self.b.select(self.b.fcmp_ordered("<", value, zero), zero, value)  # keeps nan, as torch does
-
-    def buffer(self, count: int, kind: ir.Type | None = None) -> Any:
-        """Scratch memory on the stack, one cache line aligned."""
-        place = self.b.alloca(ir.ArrayType(kind or self.scalar, count))
-        place.align = 64
-        place.type = POINTER  # llvmlite still gives it a typed one
-        return place
-
-    @contextmanager
-    def loop(self, start: Any, stop: Any, step: int = 1, carry: list | None = None) -> Iterator[Any]:
-        """``for i in range(start, stop, step)``; values in ``carry`` pass from turn to turn in registers."""
-        carry = [] if carry is None else carry
-        start, stop = (ir.Constant(I64, n) if isinstance(n, int) else n for n in (start, stop))
-        before, head = self.b.block, self.b.append_basic_block()
-        body, after = self.b.append_basic_block(), self.b.append_basic_block()
-        self.b.branch(head)
-        self.b.position_at_end(head)
-        index = self.b.phi(I64)
-        index.add_incoming(start, before)
-        carried = [self.b.phi(value.type) for value in carry]
-        for phi, value in zip(carried, carry, strict=True):
-            phi.add_incoming(value, before)
-        self.b.cbranch(self.b.icmp_signed("<", index, stop), body, after)
-        self.b.position_at_end(body)
-        carry[:] = carried
-        yield index
-        index.add_incoming(self.plus(index, step), self.b.block)
-        for phi, value in zip(carried, carry, strict=True):
-            phi.add_incoming(value, self.b.block)
-        self.b.branch(head)
-        self.b.position_at_end(after)
-        carry[:] = carried
-
-    def channels(self, mul: int) -> Iterator[tuple[Any, int]]:
-        """(first channel, width) of each piece of ``mul`` channels: whole vectors in a loop, then the rest."""
-        lanes = self.layout.lanes
-        if mul // lanes == 1:
-            yield ir.Constant(I64, 0), lanes
-        elif mul >= lanes:
-            with self.loop(0, mul // lanes * lanes, lanes) as first:
-                yield first, lanes
-        if mul % lanes:
-            yield ir.Constant(I64, mul // lanes * lanes), mul % lanes
+from .emitter import I64, POINTER, Emitter
+from .layout import Layout, round_up
 
 
 class Tile(Emitter):
     """The frame that the three functions share: chunks, nodes, tiles of edges, K and the weights of a tile."""
 
-    def walk(self, begin: Callable[[Any], None], tile: Callable[[Any, Any, Any], None], end: Callable[[Any], None]) -> None:
-        """Call ``begin(node)``, ``tile(node, n_edges, chunk)`` and ``end(node)`` for all nodes, chunk by chunk."""
+    def __init__(self, module: ir.Module, name: str, layout: Layout) -> None:
+        super().__init__(module, name, layout.arguments[name], layout.double)
+        self.layout = layout
+
+    def walk(self) -> None:
+        """All nodes, chunk by chunk: ``begin(node)``, ``add(node, n_edges, chunk)`` for each tile, ``end(node)``."""
         b, a, lanes = self.b, self.arguments, self.layout.lanes
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
         self.Y, self.K = self.buffer(n_harmonics * lanes), self.buffer(len(self.layout.matrix[1]) * lanes)
@@ -232,7 +56,7 @@ class Tile(Emitter):
         b.position_at_end(work)
         first, last = (b.sdiv(b.mul(c, a["n_nodes"]), a["n_chunks"]) for c in (chunk, self.plus(chunk, 1)))
         with self.loop(first, last) as node:
-            begin(node)
+            self.begin(node)
             row, stop = self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))
             with self.loop(row, stop, lanes) as start:
                 left = b.sub(stop, start)
@@ -241,15 +65,25 @@ class Tile(Emitter):
                 self.contract_coefficients()
                 if self.layout.hidden:
                     self.compute_weights()
-                tile(node, count, chunk)
-            end(node)
+                self.add(node, count, chunk)
+            self.end(node)
         b.branch(take)
 
     def allocate(self) -> None:
         """More scratch memory, for those who need it."""
 
+    def begin(self, node: Any) -> None:
+        """Before a node's first tile."""
+
+    def add(self, node: Any, count: Any, chunk: Any) -> None:
+        """One tile of ``count`` edges."""
+        raise NotImplementedError
+
+    def end(self, node: Any) -> None:
+        """After a node's last tile."""
+
     def gather(self, start: Any, count: Any) -> None:
-        """Copy the tile's harmonics (transposed) and the input of its weights; lanes without an edge repeat the first."""
+        """Copy the tile's harmonics (transposed) and x; lanes without an edge repeat the tile's first."""
         b, a, lanes, padded = self.b, self.arguments, self.layout.lanes, self.layout.hidden_padded
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
         with self.loop(0, lanes) as lane:
@@ -305,6 +139,17 @@ class Tile(Emitter):
             for o, width in enumerate(self.layout.coupling.widths)
         ]
 
+    def channels(self, mul: int) -> Iterator[tuple[Any, int]]:
+        """(first channel, width) of each piece of ``mul`` channels: whole vectors in a loop, then the rest."""
+        lanes = self.layout.lanes
+        if mul // lanes == 1:
+            yield ir.Constant(I64, 0), lanes
+        elif mul >= lanes:
+            with self.loop(0, mul // lanes * lanes, lanes) as first:
+                yield first, lanes
+        if mul % lanes:
+            yield ir.Constant(I64, mul // lanes * lanes), mul % lanes
+
     def pieces(self) -> Iterator[tuple[list[int], Any, int]]:
         """(slots of equal size, first channel, width): what one stretch of straight-line code works on."""
         slots = self.layout.coupling.slots
@@ -328,10 +173,7 @@ class Forward(Tile):
     def allocate(self) -> None:
         self.sums = self.buffer(self.layout.n_accumulators)
 
-    def emit(self) -> None:
-        self.walk(self.clear, self.add, self.write)
-
-    def clear(self, node: Any) -> None:
+    def begin(self, node: Any) -> None:
         lanes = self.layout.lanes
         with self.loop(0, self.layout.n_accumulators, lanes) as k:
             self.store(self.constant(0.0, lanes), self.sums, k)
@@ -341,7 +183,10 @@ class Forward(Tile):
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
             sender = self.integer(self.arguments["ends"], edge)
-            h, w = self.address(self.arguments["h"], self.times(sender, layout.dim_in)), self.weights_row(lane, edge)
+            h, w = (
+                self.address(self.arguments["h"], self.times(sender, layout.coupling.dim_in)),
+                self.weights_row(lane, edge),
+            )
             K = self.address(self.K, lane)
             for slots, first, width in self.pieces():
                 for slot in slots:
@@ -357,7 +202,7 @@ class Forward(Tile):
                             place = self.plus(first, layout.accumulator[t] + m_out * stride)
                             self.store(self.fma(weight, product, self.load(self.sums, place, width)), self.sums, place)
 
-    def write(self, node: Any) -> None:
+    def end(self, node: Any) -> None:
         layout = self.layout
         out = self.outputs("out", node)
         for slots, first, width in self.pieces():
@@ -380,11 +225,8 @@ class Backward(Tile):
             with self.loop(0, self.layout.lanes * self.layout.weights_padded, self.layout.lanes) as k:
                 self.store(self.constant(0.0, self.layout.lanes), self.dweights, k)
 
-    def emit(self) -> None:
-        self.walk(lambda node: None, self.add, lambda node: None)
-
     def gather(self, start: Any, count: Any) -> None:
-        """As for all, and ask for the upstream gradients, 5 kB an edge from anywhere, while the weights are computed."""
+        """As for all; and ask for the upstream gradients, 5 kB an edge from anywhere, ahead of their use."""
         super().gather(start, count)
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [POINTER, number, number, number])
@@ -397,53 +239,54 @@ class Backward(Tile):
                     self.b.call(prefetch, [self.address(place[o], k), read, second_level, data])
 
     def add(self, node: Any, count: Any, chunk: Any) -> None:
-        layout, a, (coupled, _) = self.layout, self.arguments, self.layout.matrix
-        h, dh = (self.address(a[name], self.times(node, layout.dim_in)) for name in ("h", "dh"))
+        layout, a = self.layout, self.arguments
+        at = {key: self.address(a[key], self.times(node, layout.coupling.dim_in)) for key in ("h", "dh")}
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
             grad = self.outputs("out", self.integer(a["ends"], edge))
-            w, K = self.weights_row(lane, edge), self.address(self.K, lane)
+            at["w"], at["K"] = self.weights_row(lane, edge), self.address(self.K, lane)
             target, row = (self.dweights, lane) if layout.hidden else (a["dw"], edge)
-            dw = self.address(target, self.times(row, layout.weights_padded))
+            at["dw"] = self.address(target, self.times(row, layout.weights_padded))
             for slots, first, width in self.pieces():
                 for slot in slots:
-                    self.add_slot(slot, first, width, h, dh, w, dw, K, grad, coupled)
+                    self.add_slot(slot, first, width, at, grad)
         if layout.hidden:
             self.to_input(count)
             self.to_map(count, chunk)
 
-    def add_slot(self, slot: int, first: Any, width: int, h: Any, dh: Any, w: Any, dw: Any, K: Any, grad: Any, coupled: Any) -> None:
-        layout = self.layout
-        values, gradients = self.features(h, slot, first, width), self.features(dh, slot, first, width)
+    def add_slot(self, slot: int, first: Any, width: int, at: dict[str, Any], grad: list[Any]) -> None:
+        """One slot's share: the upstream gradient turned back by K, against h for dw, times w for dh."""
+        layout, (coupled, _) = self.layout, self.layout.matrix
+        values, gradients = (self.features(at[key], slot, first, width) for key in ("h", "dh"))
         for t in self.terms(slot):
             o = layout.coupling.terms[t][2]
             start, stride = layout.column[t], layout.coupling.widths[o]
             upstream = [self.load(grad[o], self.plus(first, start + m * stride), width) for m in range(2 * o + 1)]
             turned: dict[int, Any] = {}
             for m_in, m_out, entry, sign in coupled[t]:
-                k = self.splat(K, entry * layout.lanes, width)
+                k = self.splat(at["K"], entry * layout.lanes, width)
                 turned[m_in] = self.fma(k, upstream[m_out], turned.get(m_in), sign)
-            weight, change = self.load(w, self.plus(first, layout.weight[t]), width), None
+            weight, change = self.load(at["w"], self.plus(first, layout.weight[t]), width), None
             for m_in, value in turned.items():
                 change = self.fma(values[m_in], value, change)
                 gradients[m_in] = self.fma(weight, value, gradients[m_in])
             if layout.hidden:
                 zero = self.constant(0.0, width)
                 change = self.b.select(self.b.fcmp_ordered(">", weight, zero), change, zero)
-            self.store(change, dw, self.plus(first, layout.weight[t]))
+            self.store(change, at["dw"], self.plus(first, layout.weight[t]))
         mul, _ = layout.coupling.slots[slot]
         for m, gradient in enumerate(gradients):
-            self.store(gradient, dh, self.plus(first, layout.slot_start[slot] + m * mul))
+            self.store(gradient, at["dh"], self.plus(first, layout.slot_start[slot] + m * mul))
 
     def to_input(self, count: Any) -> None:
         """Gradient with respect to x: dw W^T."""
         layout, lanes, padded = self.layout, self.layout.lanes, self.layout.hidden_padded
-        vectors = 2 if padded % (2 * lanes) == 0 else 1
+        weight, vectors = self.arguments["weight_t"], 2 if padded % (2 * lanes) == 0 else 1
         with self.loop(0, padded, vectors * lanes) as block:
             sums = [self.constant(0.0, lanes)] * (lanes * vectors)
             with self.loop(0, layout.coupling.n_weights, carry=sums) as p:
                 place = self.plus(self.times(p, padded), block)
-                rows = [self.load(self.arguments["weight_t"], self.plus(place, v * lanes), lanes) for v in range(vectors)]
+                rows = [self.load(weight, self.plus(place, v * lanes), lanes) for v in range(vectors)]
                 for lane in range(lanes):
                     change = self.splat(self.dweights, self.plus(p, lane * layout.weights_padded), lanes)
                     for v in range(vectors):
@@ -490,16 +333,13 @@ class Backward(Tile):
 class Harmonics(Tile):
     """Gradient with respect to Y, edge by edge."""
 
-    def emit(self) -> None:
-        self.walk(lambda node: None, self.add, lambda node: None)
-
     def add(self, node: Any, count: Any, chunk: Any) -> None:
         layout, a, (coupled, entries) = self.layout, self.arguments, self.layout.matrix
         l_max = layout.coupling.l_max
         grad = self.outputs("out", node)
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
-            h = self.address(a["h"], self.times(self.integer(a["ends"], edge), layout.dim_in))
+            h = self.address(a["h"], self.times(self.integer(a["ends"], edge), layout.coupling.dim_in))
             w, dY = self.weights_row(lane, edge), self.address(a["dY"], self.times(edge, (l_max + 1) ** 2))
             for slots, first, width in self.pieces():
                 for slot in slots:
@@ -534,5 +374,5 @@ FUNCTIONS = {"forward": Forward, "backward": Backward, "harmonics": Harmonics}
 def generate(layout: Layout, name: str) -> str:
     """One of :data:`FUNCTIONS`, in LLVM's language."""
     module = ir.Module(name=f"glasslit_{name}")
-    FUNCTIONS[name](module, name, layout).emit()
+    FUNCTIONS[name](module, name, layout).walk()
     return str(module)

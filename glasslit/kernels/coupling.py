@@ -65,9 +65,7 @@ class Coupling:
     @cached_property
     def terms(self) -> tuple[tuple[int, int, int], ...]:
         """(slot of irreps_in, l_filter, l_out) of each term, sorted by l_out: one weight per term and copy."""
-        found = [
-            (slot, f, o) for slot, (_, degree) in enumerate(self.slots) for _, f, o in paths(self.l_max, degree)
-        ]
+        found = [(slot, f, o) for slot, (_, degree) in enumerate(self.slots) for _, f, o in paths(self.l_max, degree)]
         return tuple(sorted(found, key=lambda term: (term[2], term[0], term[1])))
 
     @cached_property

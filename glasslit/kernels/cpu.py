@@ -7,27 +7,26 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .autograd import Contract
 from .coupling import Coupling
-from .plan import Plan, RadialWeights, Weights
-
-if TYPE_CHECKING:
-    from .codegen import Layout
+from .layout import Layout
+from .plan import Plan, Weights
 
 N_CHUNKS = 64  # pieces of work; fixed, because sums over edges are made piece by piece
 L_MAX = 6
 """Highest degree compiled: the code then has 60,000 instructions and takes seconds."""
 
 
-@cache
 def target_machine() -> Any:
-    """LLVM for this processor."""
+    """LLVM for this processor; a new one each time, for an engine owns its own."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -37,25 +36,23 @@ def target_machine() -> Any:
     )
 
 
-@lru_cache(maxsize=64)
+@cache
 def compiled(layout: Layout, name: str) -> tuple[Any, Any]:
     """The engine that holds one function's code, and the function."""
     import llvmlite.binding as llvm
 
     from .codegen import generate
 
-    target_machine()
+    machine = target_machine()
     module = llvm.parse_assembly(generate(layout, name))
     module.verify()
-    engine = llvm.create_mcjit_compiler(module, target_machine())
+    engine = llvm.create_mcjit_compiler(module, machine)
     engine.finalize_object()
     return engine, ctypes.CFUNCTYPE(None, ctypes.c_void_p)(engine.get_function_address(name))
 
 
 @lru_cache(maxsize=64)
-def layout_of(coupling: Coupling, dtype: torch.dtype, hidden: int) -> Layout:
-    from .codegen import Layout
-
+def _layout(coupling: Coupling, dtype: torch.dtype, hidden: int) -> Layout:
     return Layout(coupling, dtype == torch.float64, hidden)
 
 
@@ -109,56 +106,52 @@ def _no_llvm() -> str | None:
 def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
     """See :func:`glasslit.kernels.contract`."""
     parts = (weights, None, None) if isinstance(weights, Tensor) else weights
-    return _Contract.apply(h, Y, *parts, plan, coupling)
+    return Contract.apply(h, Y, *parts, plan, coupling, sys.modules[__name__])
 
 
-class _Contract(torch.autograd.Function):
-    """Forward and backward in machine code; second derivatives through the reference."""
+def forward(
+    h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None, plan: Plan, coupling: Coupling
+) -> tuple[Tensor, ...]:
+    """The sums over neighbors, by degree; ``w`` are the weights, or the x of ReLU(x weight^T + bias)."""
+    layout = _layout(coupling, h.dtype, 0 if weight is None else weight.shape[1])
+    blocks = tuple(h.new_empty(len(h), 2 * o + 1, width) for o, width in enumerate(coupling.widths))
+    tensors = _prepare(layout, h, Y, w, weight, bias) | _entering(plan)
+    run(layout, "forward", len(h), tensors | {f"out{o}": block for o, block in enumerate(blocks)})
+    return blocks
 
-    @staticmethod
-    def forward(
-        ctx: Any, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None, plan: Plan, coupling: Coupling
-    ) -> tuple[Tensor, ...]:
-        layout = layout_of(coupling, h.dtype, 0 if weight is None else weight.shape[1])
-        blocks = [h.new_empty(len(h), 2 * o + 1, width) for o, width in enumerate(coupling.widths)]
-        tensors = _prepare(layout, h, Y, w, weight, bias) | _entering(plan)
-        run(layout, "forward", len(h), tensors | {f"out{o}": block for o, block in enumerate(blocks)})
-        ctx.save_for_backward(h, Y, w, weight, bias)
-        ctx.plan, ctx.coupling = plan, coupling
-        return tuple(blocks)
 
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        h, Y, w, weight, bias = ctx.saved_tensors
-        plan, coupling, needed = ctx.plan, ctx.coupling, ctx.needs_input_grad[:5]
-        if torch.is_grad_enabled():  # someone will differentiate again
-            from .reference import contract
-
-            inputs = [tensor for tensor, wanted in zip(ctx.saved_tensors, needed, strict=True) if wanted]
-            blocks = contract(h, Y, w if weight is None else RadialWeights(w, weight, bias), plan, coupling)
-            found = iter(torch.autograd.grad(blocks, inputs, upstream, create_graph=True))
-            return (*(next(found) if wanted else None for wanted in needed), None, None)
-        layout = layout_of(coupling, h.dtype, 0 if weight is None else weight.shape[1])
-        tensors = _prepare(layout, h, Y, w, weight, bias)
-        tensors |= {f"out{o}": gradient.contiguous() for o, gradient in enumerate(upstream)}
-        dh = dY = dw = dweight = dbias = None
-        if any(needed[k] for k in (0, 2, 3, 4)):
-            dh, dw = h.new_zeros(len(h), layout.dim_in), torch.empty_like(tensors["w"])
-            results = {"dh": dh, "dw": dw}
-            if weight is not None:
-                dweight = h.new_zeros(N_CHUNKS, layout.hidden_padded, layout.weights_padded)
-                dbias = h.new_zeros(N_CHUNKS, layout.weights_padded)
-                results |= {"dweight": dweight, "dbias": dbias}
-            run(layout, "backward", len(h), tensors | results | _leaving(plan))
-            dh = dh.index_select(1, _columns(coupling, inverse=True))
-            if weight is not None:
-                dw = dw[:, : layout.hidden]
-                dweight = dweight.sum(0)[: layout.hidden, : coupling.n_weights].T
-                dbias = dbias.sum(0)[: coupling.n_weights]
-        if needed[1]:
-            dY = torch.zeros_like(tensors["Y"])
-            run(layout, "harmonics", len(h), tensors | {"dY": dY} | _entering(plan))
-        return dh, dY, dw, dweight, dbias, None, None
+def backward(
+    upstream: tuple[Tensor, ...],
+    h: Tensor,
+    Y: Tensor,
+    w: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    plan: Plan,
+    coupling: Coupling,
+    needed: tuple[bool, ...],
+) -> tuple[Tensor | None, ...]:
+    """Gradients with respect to h, Y, w, weight and bias; None where there is none or none is needed."""
+    layout = _layout(coupling, h.dtype, 0 if weight is None else weight.shape[1])
+    tensors = _prepare(layout, h, Y, w, weight, bias) | {f"out{o}": block for o, block in enumerate(upstream)}
+    dh = dY = dw = dweight = dbias = None
+    if any(needed[k] for k in (0, 2, 3, 4)):
+        dh, dw = h.new_zeros(len(h), coupling.dim_in), torch.empty_like(tensors["w"])
+        results = {"dh": dh, "dw": dw}
+        if weight is not None:
+            dweight = h.new_zeros(N_CHUNKS, layout.hidden_padded, layout.weights_padded)
+            dbias = h.new_zeros(N_CHUNKS, layout.weights_padded)
+            results |= {"dweight": dweight, "dbias": dbias}
+        run(layout, "backward", len(h), tensors | results | _leaving(plan))
+        dh = dh.index_select(1, _columns(coupling, inverse=True))
+        if dweight is not None and dbias is not None:
+            dw = dw[:, : layout.hidden]
+            dweight = dweight.sum(0)[: layout.hidden, : coupling.n_weights].T
+            dbias = dbias.sum(0)[: coupling.n_weights]
+    if needed[1]:
+        dY = torch.zeros_like(tensors["Y"])
+        run(layout, "harmonics", len(h), tensors | {"dY": dY} | _entering(plan))
+    return dh, dY, dw, dweight, dbias
 
 
 def _entering(plan: Plan) -> dict[str, Tensor]:
@@ -175,7 +168,9 @@ def _columns(coupling: Coupling, inverse: bool = False) -> Tensor:
     return order.argsort() if inverse else order
 
 
-def _prepare(layout: Layout, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None) -> dict[str, Any]:
+def _prepare(
+    layout: Layout, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None
+) -> dict[str, Any]:
     """The inputs as the machine code reads them: contiguous, padded, features component by component."""
     tensors = {
         "h": h.detach().index_select(1, _columns(layout.coupling)),

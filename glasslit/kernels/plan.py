@@ -83,7 +83,7 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
 
 def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan:
     sender, receiver = edge_index.contiguous()
-    if edge_index.numel() and not (0 <= int(edge_index.min()) and int(edge_index.max()) < n_nodes):
+    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < n_nodes):
         raise ValueError(
             f"edges between nodes {int(edge_index.min())} and {int(edge_index.max())}; the graph has {n_nodes} nodes, "
             "counted from 0"
