@@ -8,6 +8,7 @@ from .configuration import Configuration
 from .graph import neighbor_graph
 from .metrics import noise_ceiling, pearson
 from .network import SE3GNN, ModelConfig
+from .prepared import prepare_botan_small
 from .provenance import version as _version
 from .published import fetch_botan_small, fetch_glassbench, read_published
 from .simulate import quench
@@ -29,6 +30,7 @@ __all__ = [
     "neighbor_graph",
     "noise_ceiling",
     "pearson",
+    "prepare_botan_small",
     "quench",
     "read_published",
     "save",

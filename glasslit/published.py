@@ -311,12 +311,15 @@ def _merge_times(configurations: list[Configuration]) -> list[Configuration]:
     return merged
 
 
-def _fetch(base_url: str, files: dict[str, str], names: list[str], folder: str | Path | None) -> Path:
+def data_folder(folder: str | Path | None = None) -> Path:
+    """Where downloaded data is kept: the folder, or by default the user's cache folder."""
+    return Path(folder or pooch.os_cache("glasslit"))
+
+
+def _fetch(base_url: str, files: dict[str, str], folder: Path) -> Path:
     """Download what is not there yet, with a progress bar; each file is checked, then put in place in one step."""
-    keeper = pooch.create(
-        path=folder or pooch.os_cache("glasslit"), base_url=base_url, registry=files, retry_if_failed=2
-    )
-    for name in names:
+    keeper = pooch.create(path=folder, base_url=base_url, registry=files, retry_if_failed=2)
+    for name in files:
         try:
             keeper.fetch(name, progressbar=True)
         except (requests.exceptions.RequestException, OSError) as error:
@@ -348,7 +351,7 @@ def fetch_botan_small(folder: str | Path | None = None, base_url: str = BOTAN_UR
     ValueError
         If a file's SHA-256 is not the published one.
     """
-    return _fetch(base_url, BOTAN_FILES, list(BOTAN_FILES), Path(folder or pooch.os_cache("glasslit")) / "botan_small")
+    return _fetch(base_url, BOTAN_FILES, data_folder(folder) / "botan_small")
 
 
 def fetch_glassbench(temperature: float, folder: str | Path | None = None, base_url: str = GLASSBENCH_DOI) -> Path:
@@ -372,11 +375,11 @@ def fetch_glassbench(temperature: float, folder: str | Path | None = None, base_
     ValueError
         If its MD5 is not the published one, or it holds no such temperature.
     """
-    place = Path(folder or pooch.os_cache("glasslit")) / "glassbench"
+    place = data_folder(folder) / "glassbench"
     target = place / f"T{temperature:.2f}"
     if target.is_dir():
         return target
-    _fetch(base_url, GLASSBENCH_FILES, list(GLASSBENCH_FILES), place)
+    _fetch(base_url, GLASSBENCH_FILES, place)
     names = re.compile(r"(?:.*/)?KA_models/T(\d+\.?\d*)\.tar\.gz")
     with zipfile.ZipFile(place / "GlassBench.zip") as archive:
         there = {float(found[1]): name for name in archive.namelist() if (found := names.fullmatch(name))}

@@ -274,7 +274,7 @@ def test_tensors_that_do_not_belong_together_are_refused():
         contract_scatter(h, Y, weights[:, :3], graph, PAPER)
     with pytest.raises(ValueError, match=r"weights\.bias of shape .*; expected \(284,\)"):
         contract_scatter(h, Y, RadialWeights(weights[:, :16], weights[:284, :16], weights[0, :3]), graph, PAPER)
-    with pytest.raises(ValueError, match="weights is torch.float32 on cpu, h is torch.float64"):
+    with pytest.raises(ValueError, match=r"weights is torch\.float32 on cpu, h is torch\.float64"):
         contract_scatter(h, Y, weights.float(), graph, PAPER)
     with pytest.raises(ValueError, match="edges between nodes 0 and 59; the graph has 50 nodes"):
         contract_scatter(h[:50], Y, weights, graph, PAPER)
@@ -309,7 +309,7 @@ def test_auto_takes_the_reference_where_nothing_else_can_and_says_so_once(caplog
     assert len(reasons) == 2
     assert "kernel reference for cpu" in reasons[0]
     assert "cpu: torch.bfloat16 is neither float32 nor float64" in reasons[0]
-    with pytest.raises(ValueError, match="kernel 'cpu' cannot be used here: torch.bfloat16"):
+    with pytest.raises(ValueError, match=r"kernel 'cpu' cannot be used here: torch\.bfloat16"):
         kernels.select("cpu", inputs[0], coupling)
     with pytest.raises(ValueError, match="l_max 11 is above"):
         kernels.select("cpu", inputs[0].float(), Coupling("1x0e", 11))

@@ -16,14 +16,14 @@ from functools import cache
 from torch import Tensor
 from torch_geometric.data import Data
 
-from . import cpu, reference
+from . import cpu, gpu, reference
 from .coupling import Coupling
 from .plan import RadialWeights, Weights, from_blocks, plan_of
 
 __all__ = ["KERNELS", "Coupling", "RadialWeights", "check_kernel", "contract", "contract_scatter", "select"]
 
-KERNELS = {"cpu": cpu, "reference": reference}
-"""By name, fastest first."""
+KERNELS = {"cpu": cpu, "gpu": gpu, "reference": reference}
+"""By name; "auto" takes the first that can."""
 
 
 def check_kernel(kernel: str) -> str:

@@ -300,7 +300,7 @@ def collect(
         scattering = np.cos(WAVE_NUMBER * displacements).mean(axis=(0, 3))
         half = n_trajectories // 2
         labelled.append(
-            _kept_quench(start, own[0][0].parent, engine).replace(
+            kept_quench(start, own[0][0].parent, engine).replace(
                 times=np.asarray(times, dtype=np.float64),
                 propensity=distance.mean(axis=0),
                 propensity_half=np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)]),
@@ -315,7 +315,7 @@ def collect(
     return labelled
 
 
-def _kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configuration:
+def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configuration:
     """The quenched start, from the file of an earlier call where there is one."""
     path = folder / f"quench-{engine.potential}.npz"
     digest = hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()

@@ -1,0 +1,122 @@
+"""The Triton kernel: on a GPU where there is one, else in Triton's interpreter (a process of its own)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from test_kernels import COUPLINGS, GRAPHS, PAPER, assert_close, graph_of, random_inputs, results
+
+from glasslit.kernels import Coupling, gpu
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+here = pytest.mark.skipif(
+    gpu.unavailable(torch.zeros(1, device=DEVICE), PAPER) is not None,
+    reason="no CUDA device; test_in_the_interpreter runs these in a process of their own",
+)
+TRIANGLE = graph_of([(0, 1), (1, 0), (2, 1), (1, 2), (0, 2), (2, 0), *((3, k) for k in range(3))], 5)
+
+
+def compare(graph, n_nodes, coupling, hidden=None):
+    for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
+        inputs = random_inputs(coupling, graph, n_nodes, dtype, hidden)
+        there = [x.detach().to(DEVICE).requires_grad_() for x in inputs]
+        expected = results("reference", [x.detach().double().requires_grad_() for x in inputs], graph, coupling)
+        ours = results("gpu", there, graph.clone().to(DEVICE), coupling)
+        assert_close([x.cpu() for x in ours], expected, tolerance)
+
+
+@here
+@pytest.mark.parametrize("coupling", [*COUPLINGS[:7], Coupling("40x0e+3x1e", 1)], ids=lambda c: c.irreps_in)
+def test_equals_the_reference_with_every_gradient(coupling):
+    compare(TRIANGLE, 5, coupling)
+
+
+@here
+def test_takes_the_radial_network_too():
+    compare(TRIANGLE, 5, COUPLINGS[1], hidden=16)
+
+
+@here
+@pytest.mark.parametrize("name", GRAPHS)
+def test_graphs_that_no_liquid_makes(name):
+    compare(*GRAPHS[name], Coupling("2x0e+2x1e+1x0e", 1))
+
+
+@here
+def test_every_path_alone():
+    import test_kernels
+
+    inputs = random_inputs(PAPER, TRIANGLE, 5)
+    for number in range(0, len(PAPER.terms)) if DEVICE == "cuda" else (1, 17, 30):
+        columns = test_kernels.term_columns(PAPER, number)
+        masked = torch.zeros_like(inputs[2])
+        masked[:, columns] = inputs[2][:, columns]
+        found = {}
+        for kernel, device in (("gpu", DEVICE), ("reference", "cpu")):
+            given = [x.detach().to(device).requires_grad_() for x in (*inputs[:2], masked)]
+            out = [x.cpu() for x in results(kernel, given, TRIANGLE.clone().to(device), PAPER)]
+            found[kernel] = [*out[:3], out[3][:, columns]]
+        assert_close(found["gpu"], found["reference"], 1e-10)
+
+
+@here
+def test_second_derivatives():
+    coupling, graph = Coupling("2x0e+1x1e", 1), graph_of([(0, 1), (1, 0), (2, 1)], 4).to(DEVICE)
+    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(coupling, graph, 4)]
+    assert torch.autograd.gradgradcheck(lambda *x: gpu.contract(*x, _plan(graph), coupling), inputs)
+
+
+@here
+def test_results_are_bitwise_the_same_from_run_to_run():
+    graph = TRIANGLE.clone().to(DEVICE)
+    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(PAPER, TRIANGLE, 5, torch.float32)]
+    first = results("gpu", inputs, graph, PAPER)
+    for _ in range(9 if DEVICE == "cuda" else 1):
+        assert all(torch.equal(a, b) for a, b in zip(results("gpu", inputs, graph, PAPER), first, strict=True))
+
+
+def _plan(graph):
+    from glasslit.kernels.plan import plan_of
+
+    return plan_of(graph, graph.num_nodes)
+
+
+def test_in_the_interpreter():
+    if DEVICE == "cuda" or os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("the tests above run here")
+    pytest.importorskip("triton", reason="Triton is not installed; it has wheels for Linux only")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["*fp32", "*fp64"])
+def test_compiles_for_a_gpu_that_is_not_there(kind):
+    """To PTX for compute capability 9.0; coefficients keep the precision of the tensors."""
+    triton = pytest.importorskip("triton", reason="Triton is not installed; it has wheels for Linux only")
+    if os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("the interpreter does not compile")
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    coupling = Coupling("2x0e+2x1e+1x0e", 1)
+    for function, share in (("forward", 1), ("backward", 1), ("harmonics", 0)):
+        code = gpu.compiled(coupling, function, share)
+        signature = {n: "*i64" if n in ("rows", "edges", "ends") else kind for n in code.arg_names}
+        signature |= {"EDGES": "constexpr", "CHANNELS": "constexpr"}
+        constants = {(code.arg_names.index("EDGES"),): 16, (code.arg_names.index("CHANNELS"),): 2}
+        source = ASTSource(fn=code, signature=signature, constexprs=constants)
+        done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1})
+        assert ".visible .entry" in done.asm["ptx"]
+        assert "atom." not in done.asm["ptx"]
+        if kind == "*fp64":
+            assert "1.2247448713915" in done.asm["ttir"] or "0.70710678118654" in done.asm["ttir"]
