@@ -1,0 +1,161 @@
+"""One training step (forward, backward, Adam) of the whole network, beside what a user would otherwise train.
+
+    python benchmarks/bench_step.py [--sizes 1000 4096 16384] [--device cpu]
+
+Medians. The reference is the same network with e3nn's product. Where its messages do not fit into the free memory
+(26 kB an edge and layer), its step is put together from the times of single layers, and the row says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import time
+
+import torch
+from bench_layer import free_bytes
+from common import machine, peak_memory, save, seconds, table
+from plain_gnn import BapstGNN, bapst_loss, botan_loss
+
+import glasslit as gl
+from glasslit.layer import SE3Convolution, bessel_basis
+from glasslit.provenance import data_hash
+from glasslit.so3 import spherical_harmonics
+
+REFERENCE_BYTES = 26_000  # of one layer, per edge
+
+
+def liquid(n: int):
+    return gl.testing.random_liquid(n, seed=0, density=1.27, n_times=10)
+
+
+def se3_step(net, graph):
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+
+    def step():
+        optimizer.zero_grad()
+        (net.standardized(graph) - net.standardize(graph)).square().sum(dim=1).mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def gnn_step(net, graph, loss):
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+
+    def step():
+        optimizer.zero_grad()
+        loss(net, graph).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def reference_layers(graph, device: str, config: gl.ModelConfig) -> tuple[float, float]:
+    """(prediction, training step) of the reference, from one first and one hidden layer, norms and decoder left out."""
+    Y = spherical_harmonics(config.l_max, graph.vector)
+    basis = bessel_basis(graph.vector.norm(dim=1), config.cutoff, config.n_basis)
+    scalars, predict, train = "2x0e", 0.0, 0.0
+    for kind, count in ((scalars, 1), (f"{gl.SE3GNN(config).irreps}+{scalars}", config.layers - 1)):
+        layer = SE3Convolution(kind, config.channels, config.l_max, kernel="reference").to(device)
+        h = torch.randn(graph.num_nodes, layer.coupling.dim_in, device=device, requires_grad=count > 1)
+
+        def forward(layer=layer, h=h):
+            with torch.no_grad():
+                return layer(h, Y, basis, graph)
+
+        def both(layer=layer, h=h):
+            layer(h, Y, basis, graph).square().sum().backward()
+
+        train += count * seconds(both, device, repeats=3)
+        layer.eval()
+        predict += count * seconds(forward, device, repeats=3)
+        gc.collect()
+    return predict, train
+
+
+def rows_for(n: int, device: str) -> list[dict]:
+    graph = gl.neighbor_graph(liquid(n)).to(device)
+    graph.edge_y = torch.randn(graph.num_edges, device=device) * 0.1
+    common = {"N": n, "edges": graph.num_edges}
+    config, rows = gl.ModelConfig(inputs="thermal"), []
+
+    def add(name: str, step, predict=None, repeats: int = 5, note: str = "") -> None:
+        row = {"network": name, **common, "step_s": seconds(step, device, repeats, warmup=2), "note": note}
+        row["predict_s"] = seconds(predict, device, repeats) if predict else None
+        row["peak_bytes"], row["peak_process_bytes"] = peak_memory(step, device)
+        rows.append(row)
+        print(table([row], COLUMNS).splitlines()[1], flush=True)
+
+    for name, net, loss in (
+        ("BOTAN-style", BapstGNN(edge_target=True), botan_loss),
+        ("Bapst-style", BapstGNN(), bapst_loss),
+    ):
+        net = net.to(device)
+        if 40_000 * graph.num_edges > free_bytes(device):
+            rows.append({"network": name, **common, "note": "does not fit into the free memory"})
+            continue
+
+        def predict(net=net):
+            with torch.no_grad():
+                return net(graph)
+
+        add(name, gnn_step(net, graph, loss), predict)
+        gc.collect()
+    for name, kernel in (("SE3GNN", "auto"), ("SE3GNN, e3nn's product", "reference")):
+        torch.manual_seed(0)
+        net = gl.SE3GNN(gl.ModelConfig(inputs="thermal", kernel=kernel)).to(device)
+
+        def predict(net=net):
+            net.eval()
+            with torch.no_grad():
+                net(graph)
+            net.train()
+
+        if kernel == "auto" or config.layers * REFERENCE_BYTES * graph.num_edges < 0.8 * free_bytes(device):
+            add(name, se3_step(net, graph), predict, repeats=7 if kernel == "auto" else 3)
+        elif 2 * REFERENCE_BYTES * graph.num_edges < free_bytes(device):
+            alone, step = reference_layers(graph, device, config)
+            note = "sum over single layers: all eight do not fit"
+            rows.append({"network": name, **common, "step_s": step, "predict_s": alone, "note": note})
+        else:
+            rows.append({"network": name, **common, "note": "does not fit into the free memory"})
+        gc.collect()
+    times = {row["network"]: row for row in rows}
+    ours, reference = times["SE3GNN"], times["SE3GNN, e3nn's product"]
+    for row in rows:
+        for key in ("step", "predict"):
+            if row.get(f"{key}_s") and reference.get(f"{key}_s"):
+                row[f"{key}_times_faster_than_e3nn"] = reference[f"{key}_s"] / row[f"{key}_s"]
+            if row.get(f"{key}_s"):
+                row[f"{key}_relative_to_SE3GNN"] = row[f"{key}_s"] / ours[f"{key}_s"]
+    return rows
+
+
+COLUMNS = [
+    "network", "N", "edges", "step_s", "predict_s", "peak_bytes", "peak_process_bytes",
+    "step_times_faster_than_e3nn", "predict_times_faster_than_e3nn", "step_relative_to_SE3GNN", "note",
+]  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4096, 16384])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    chosen = parser.parse_args()
+    assert sum(p.numel() for p in BapstGNN().parameters()) == 62_401  # as published
+    begun = time.perf_counter()
+    print(machine())
+    rows = [row for n in chosen.sizes for row in rows_for(n, chosen.device)]
+    print(table(rows, COLUMNS))
+    path = save(
+        "step",
+        chosen.device,
+        {
+            "settings": vars(chosen),
+            "data": data_hash(liquid(n).hash() for n in chosen.sizes),
+            "seconds": time.perf_counter() - begun,
+            "rows": rows,
+        },
+    )
+    print(f"written: {path}")

@@ -1,0 +1,159 @@
+"""What the benchmarks share: timing, memory, the machine's roofline, and the count of the work."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glasslit.kernels import Coupling
+from glasslit.kernels.coupling import coefficients
+from glasslit.provenance import card
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def sync(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(function: Callable[[], Any], device: str, repeats: int = 5, warmup: int = 1) -> float:
+    """Median time of one call; by CUDA events on a GPU."""
+    for _ in range(warmup):
+        function()
+    sync(device)
+    taken = []
+    for _ in range(repeats):
+        if device == "cuda":
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            function()
+            end.record()
+            torch.cuda.synchronize()
+            taken.append(begin.elapsed_time(end) / 1e3)
+        else:
+            begun = time.perf_counter()
+            function()
+            taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def _status(field: str) -> float:
+    """A field of /proc/self/status, in bytes; nan where there is none."""
+    try:
+        line = next(row for row in Path("/proc/self/status").read_text().splitlines() if row.startswith(field))
+    except OSError:
+        return float("nan")
+    return 1024 * float(line.split()[1])
+
+
+def peak_memory(function: Callable[[], Any], device: str) -> tuple[float, float]:
+    """(above what was held before the call, of the whole process), bytes, at the highest moment of one call."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        function()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before, float(torch.cuda.max_memory_allocated())
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark
+    except OSError:
+        return float("nan"), float("nan")
+    before = _status("VmRSS")
+    function()
+    highest = _status("VmHWM")
+    return highest - before, highest
+
+
+def roofline(device: str) -> dict[str, float]:
+    """Peak arithmetic (a large matrix product, float32) and bandwidth (a large copy) of this machine, now."""
+    n = 8192 if device == "cuda" else 2048
+    a, b = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    copied = torch.empty(2**28 if device == "cuda" else 2**26, device=device)
+    source = torch.ones_like(copied)
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    flops = 2 * n**3 / seconds(lambda: a @ b, device, repeats=9, warmup=2)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    bandwidth = 2 * 4 * copied.numel() / seconds(lambda: copied.copy_(source), device, repeats=9, warmup=2)
+    return {"flops_per_s": flops, "bytes_per_s": bandwidth}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one layer has to compute and to move, at least."""
+
+    flops: float
+    bytes: float
+
+    def fraction(self, taken: float, roof: dict[str, float]) -> float:
+        """Of the speed that the machine's roofline allows for this work."""
+        return max(self.flops / roof["flops_per_s"], self.bytes / roof["bytes_per_s"]) / taken
+
+
+def work(coupling: Coupling, n_nodes: int, n_edges: int, hidden: int, stored_weights: bool = False) -> dict[str, Work]:
+    """Multiply-adds counted as two; weights recomputed in the backward pass unless they are stored.
+
+    Forward: the coefficients with Y (once per edge), K with the channels of h, times weights, and the weights from
+    the hidden layer of the radial network. Backward with respect to h, weights and the radial network's last map.
+    """
+    pairs = terms = outputs = inputs = 0
+    for slot, f, o in coupling.terms:
+        mul, degree = coupling.slots[slot]
+        values = coefficients(degree, f, o)
+        terms += (values != 0).sum()
+        pairs += (values != 0).any(axis=1).sum() * mul
+        outputs += (2 * o + 1) * mul
+        inputs += (2 * degree + 1) * mul
+    radial = hidden * coupling.n_weights
+    moved = hidden + (coupling.l_max + 1) ** 2 + 4  # per edge: x, Y, two indices of 8 bytes
+    weights = coupling.n_weights if stored_weights else 0
+    per_node = coupling.dim_in + sum((2 * o + 1) * w for o, w in enumerate(coupling.widths))
+    return {
+        "forward": Work(
+            float(2 * n_edges * (terms + pairs + outputs + radial)),
+            4.0 * (n_edges * (moved + 2 * weights) + n_nodes * per_node),
+        ),
+        "backward": Work(
+            float(2 * n_edges * (terms + pairs + 2 * inputs + (2 if stored_weights else 3) * radial)),
+            4.0 * (n_edges * (moved + hidden + 3 * weights) + n_nodes * (per_node + coupling.dim_in)),
+        ),
+    }
+
+
+def save(name: str, device: str, content: dict[str, Any]) -> Path:
+    """``results/<name>_<device>.json`` with a card of the machine."""
+    made = card(content.pop("settings"), data=content.pop("data"), device=device, seed=0, seconds=content["seconds"])
+    RESULTS.mkdir(exist_ok=True)
+    place = "cpu" if device == "cpu" else torch.cuda.get_device_name().lower().replace(" ", "-")
+    path = RESULTS / f"{name}_{place}.json"
+    path.write_text(json.dumps({"card": made, "threads": torch.get_num_threads(), **content}, indent=1) + "\n")
+    return path
+
+
+def machine() -> str:
+    """One line for the table's head."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def table(rows: list[dict[str, Any]], columns: list[str]) -> str:
+    """Plain text, one line per row."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return "–" if value != value else f"{value:.3g}"
+        return "–" if value is None else str(value)
+
+    cells = [columns, *[[cell(row.get(c)) for c in columns] for row in rows]]
+    widths = [max(len(line[k]) for line in cells) for k in range(len(columns))]
+    return "\n".join("  ".join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip() for line in cells)
