@@ -14,12 +14,12 @@ import gc
 import time
 from pathlib import Path
 
+import steps
 import torch
 from common import machine, peak_memory, roofline, save, seconds, sync, table, work
 from peers import PEERS, available
 
 import glasslit as gl
-import steps
 from glasslit import so3
 from glasslit.kernels import Coupling
 from glasslit.kernels.plan import RadialWeights, dense, plan_of
@@ -53,23 +53,24 @@ def measure(layer, inputs, Y, device: str, repeats: int) -> dict[str, float]:
             return layer(h, Y, x, weight, bias)
 
     found = {"forward_s": seconds(forward, device, repeats)}
-    out = layer(h, Y, x, weight, bias)
-    out = out if isinstance(out, tuple) else (out,)
-    upstream = [torch.randn_like(block) for block in out]
-
-    def backward():
-        torch.autograd.grad(out, list(inputs.values()), upstream, retain_graph=True)
-
-    found["backward_s"] = seconds(backward, device, repeats)
-    del out
-    gc.collect()
+    found["backward_s"], upstream = backward_seconds(lambda: layer(h, Y, x, weight, bias), inputs, device, repeats)
 
     def both():
         blocks = layer(h, Y, x, weight, bias)
-        torch.autograd.grad(blocks, list(inputs.values()), upstream if isinstance(blocks, tuple) else upstream[0])
+        torch.autograd.grad(blocks, list(inputs.values()), upstream)
 
     found["peak_bytes"] = peak_memory(both, device)[0]
     return found
+
+
+def backward_seconds(forward, inputs, device: str, repeats: int):
+    """(time of the backward pass alone, the upstream gradient that it began with)."""
+    out = forward()
+    upstream = [torch.randn_like(block) for block in out] if isinstance(out, tuple) else torch.randn_like(out)
+    taken = seconds(
+        lambda: torch.autograd.grad(out, list(inputs.values()), upstream, retain_graph=True), device, repeats
+    )
+    return taken, upstream
 
 
 def free_bytes(device: str) -> float:
@@ -83,7 +84,7 @@ def free_bytes(device: str) -> float:
 
 
 def layers(n: int, names: list[str], device: str, roof: dict[str, float]) -> list[dict]:
-    configuration, graph, Y, inputs = problem(n, device)
+    _, graph, Y, inputs = problem(n, device)
     rows, reference = [], None
     needed = work(COUPLING, n, graph.num_edges, HIDDEN)
     for name, layer in available(graph, COUPLING, device, names):

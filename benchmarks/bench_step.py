@@ -88,6 +88,27 @@ def rows_for(n: int, device: str) -> list[dict]:
         rows.append(row)
         print(table([row], COLUMNS).splitlines()[1], flush=True)
 
+    def se3(name: str, kernel: str) -> None:
+        if kernel == "auto" or config.layers * REFERENCE_BYTES * graph.num_edges < 0.8 * free_bytes(device):
+            torch.manual_seed(0)
+            net = gl.SE3GNN(gl.ModelConfig(inputs="thermal", kernel=kernel)).to(device)
+
+            def predict():
+                net.eval()
+                with torch.no_grad():
+                    net(graph)
+                net.train()
+
+            add(name, se3_step(net, graph), predict, repeats=7 if kernel == "auto" else 3)
+        elif 2 * REFERENCE_BYTES * graph.num_edges < free_bytes(device):
+            alone, step = reference_layers(graph, device, config)
+            note = "sum over single layers: all eight do not fit"
+            rows.append({"network": name, **common, "step_s": step, "predict_s": alone, "note": note})
+        else:
+            rows.append({"network": name, **common, "note": "does not fit into the free memory"})
+        gc.collect()
+
+    se3("SE3GNN", "auto")  # first: the memory of the process is then its own
     for name, net, loss in (
         ("BOTAN-style", BapstGNN(edge_target=True), botan_loss),
         ("Bapst-style", BapstGNN(), bapst_loss),
@@ -103,25 +124,7 @@ def rows_for(n: int, device: str) -> list[dict]:
 
         add(name, gnn_step(net, graph, loss), predict)
         gc.collect()
-    for name, kernel in (("SE3GNN", "auto"), ("SE3GNN, e3nn's product", "reference")):
-        torch.manual_seed(0)
-        net = gl.SE3GNN(gl.ModelConfig(inputs="thermal", kernel=kernel)).to(device)
-
-        def predict(net=net):
-            net.eval()
-            with torch.no_grad():
-                net(graph)
-            net.train()
-
-        if kernel == "auto" or config.layers * REFERENCE_BYTES * graph.num_edges < 0.8 * free_bytes(device):
-            add(name, se3_step(net, graph), predict, repeats=7 if kernel == "auto" else 3)
-        elif 2 * REFERENCE_BYTES * graph.num_edges < free_bytes(device):
-            alone, step = reference_layers(graph, device, config)
-            note = "sum over single layers: all eight do not fit"
-            rows.append({"network": name, **common, "step_s": step, "predict_s": alone, "note": note})
-        else:
-            rows.append({"network": name, **common, "note": "does not fit into the free memory"})
-        gc.collect()
+    se3("SE3GNN, e3nn's product", "reference")
     times = {row["network"]: row for row in rows}
     ours, reference = times["SE3GNN"], times["SE3GNN, e3nn's product"]
     for row in rows:

@@ -6,6 +6,8 @@ Each takes h (N, dim), Y (E, (l_max + 1)^2), weights (E, n_weights), a plan of t
 
 from __future__ import annotations
 
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -27,12 +29,10 @@ def loops(h: Tensor, Y: Tensor, weights: Tensor, plan: Plan, coupling: Coupling,
         for slot, f, o in coupling.terms:
             mul, degree = coupling.slots[slot]
             c = coefficients(degree, f, o).tolist()
-            for u in range(mul):
-                for a in range(2 * degree + 1):
-                    for b in range(2 * f + 1):
-                        for m in range(2 * o + 1):
-                            product = c[a][b][m] * h[sender[e]][starts[slot] + u * (2 * degree + 1) + a] * Y[e][f**2 + b]
-                            out[o][receiver[e]][m][column[o] + u] += weights[e][number + u] * product
+            for u, a, b, m in product(range(mul), range(2 * degree + 1), range(2 * f + 1), range(2 * o + 1)):
+                feature = h[sender[e]][starts[slot] + u * (2 * degree + 1) + a]
+                change = weights[e][number + u] * c[a][b][m] * feature * Y[e][f**2 + b]
+                out[o][receiver[e]][m][column[o] + u] += change
             number += mul
             column[o] += mul
     return tuple(torch.tensor(block) for block in out)
@@ -40,8 +40,9 @@ def loops(h: Tensor, Y: Tensor, weights: Tensor, plan: Plan, coupling: Coupling,
 
 def _slots(h: Tensor, coupling: Coupling) -> list[Tensor]:
     """h of each slot, (N, copies, 2l + 1)."""
-    parts = h.split([mul * (2 * degree + 1) for mul, degree in coupling.slots], dim=1)
-    return [part.unflatten(1, slot) for part, slot in zip(parts, ((m, 2 * d + 1) for m, d in coupling.slots), strict=True)]
+    shapes = [(mul, 2 * degree + 1) for mul, degree in coupling.slots]
+    parts = h.split([mul * dim for mul, dim in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def by_path(h: Tensor, Y: Tensor, weights: Tensor, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
@@ -62,7 +63,7 @@ def e3nn(h: Tensor, Y: Tensor, weights: Tensor, plan: Plan, coupling: Coupling) 
 
 
 def in_blocks(h: Tensor, Y: Tensor, weights: Tensor, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
-    """Two ideas: the coefficients with Y first, shared by all channels; and few nodes at a time, so messages stay small."""
+    """The coefficients with Y first, shared by all channels; and few nodes at a time, so messages stay small."""
     slots = _slots(h, coupling)
     shares = weights.split([coupling.slots[slot][0] for slot, _, _ in coupling.terms], dim=1)
     tables = [torch.as_tensor(coefficients(coupling.slots[s][1], f, o), dtype=h.dtype) for s, f, o in coupling.terms]

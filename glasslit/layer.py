@@ -48,13 +48,26 @@ def bessel_basis(distance: Tensor, cutoff: float, n_basis: int) -> Tensor:
     return math.sqrt(2 / cutoff) * torch.sin(n * math.pi / cutoff * distance[:, None]) / distance[:, None]
 
 
+class Dropout(nn.Dropout):
+    """PyTorch's dropout with its mask made from uniform numbers, which on a CPU takes a third of ``bernoulli_``'s time.
+
+    With one random number for each of 16 numbers per edge, drawing them was a fifth of a training step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with entries set to zero at random and the others enlarged, in training; x itself in evaluation."""
+        if not self.training or self.p == 0:
+            return x
+        return x * torch.rand_like(x).ge_(self.p).mul_(1 / (1 - self.p))
+
+
 def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.Sequential:
     """phi = ReLU(W2 Dropout(BN(ReLU(W1 B + b1))) + b2): from N_b basis values to one weight per (path, channel)."""
     return nn.Sequential(
         nn.Linear(n_basis, hidden),
         nn.ReLU(),
         nn.BatchNorm1d(hidden),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Linear(hidden, n_weights),
         nn.ReLU(),
     )

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("glasslit", "torch", "torch-geometric", "e3nn", "numpy", "scipy", "h5py")
+PACKAGES = ("glasslit", "torch", "torch-geometric", "e3nn", "llvmlite", "numpy", "scipy", "h5py")
 
 
 @functools.cache

@@ -73,7 +73,7 @@ class TrainConfig:
     @classmethod
     def laptop(cls, **changes: Any) -> TrainConfig:
         """Goes with ``ModelConfig.laptop()`` and a handful of configurations."""
-        return cls(**({"epochs": 100, "learning_rate": 0.01} | changes))
+        return cls(**({"epochs": 400, "learning_rate": 0.01} | changes))
 
 
 @dataclass(frozen=True)

@@ -340,3 +340,13 @@ def test_predictions_and_gradients_of_the_network_do_not_depend_on_the_kernel():
         out.square().sum().backward()
         found[kernel] = [out.detach(), *(p.grad for p in net.parameters())]
     assert_close(found["auto"], found["reference"], 1e-9)
+
+
+def test_dropout_keeps_the_stated_share_and_the_mean():
+    dropout = SE3Convolution("2x0e", 4, 1, dropout=0.3).radial[3]
+    x = torch.ones(200_000)
+    torch.manual_seed(0)
+    dropped = dropout(x)
+    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float((dropped > 0).float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 200_000) ** 0.5)
+    assert torch.equal(dropout.eval()(x), x)

@@ -1,9 +1,10 @@
-"""Sphinx extension: forget cached executions when the package or its data changed.
+"""Sphinx extension: forget cached executions when the package, its data or the benchmarks changed.
 
 The notebook cache is keyed on a notebook's own cells; a chapter would keep old outputs after a change of the
-code it imports.
+code it imports or of the results it reads.
 """
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,10 @@ from glasslit import provenance
 def check(app, config):
     cache = Path(config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
     stamp = cache / "glasslit_source_hash"
-    now = provenance.source_hash()
+    digest = hashlib.sha256(provenance.source_hash().encode())
+    for path in sorted(Path(app.srcdir, "benchmarks").rglob("*.[pj]*")):
+        digest.update(path.read_bytes() if path.suffix in (".py", ".json") else b"")
+    now = digest.hexdigest()
     if cache.is_dir() and (not stamp.is_file() or stamp.read_text() != now):
         shutil.rmtree(cache)
     cache.mkdir(parents=True, exist_ok=True)

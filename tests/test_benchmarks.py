@@ -1,0 +1,82 @@
+"""The benchmarks compute what they say, and their stored results are whole; nothing is timed here."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import glasslit as gl
+from glasslit import so3
+from glasslit.kernels import Coupling
+from glasslit.kernels.plan import plan_of
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+import common  # noqa: E402
+import peers  # noqa: E402
+import plain_gnn  # noqa: E402
+import steps  # noqa: E402
+
+
+def test_the_five_steps_compute_the_same():
+    coupling = Coupling("2x0e+3x1e+1x0e", 1)
+    graph = gl.neighbor_graph(gl.testing.random_liquid(60, seed=1), cutoff=1.2)
+    torch.manual_seed(0)
+    h, w = torch.randn(60, coupling.dim_in), torch.randn(graph.num_edges, coupling.n_weights)
+    Y, plan = so3.spherical_harmonics(1, graph.vector), plan_of(graph, 60)
+    expected = steps.e3nn(h, Y, w, plan, coupling)
+    for name in ("loops", "by_path", "in_blocks", "compiled"):
+        for a, b in zip(getattr(steps, name)(h, Y, w, plan, coupling), expected, strict=True):
+            assert torch.allclose(a, b, rtol=0, atol=1e-5 * float(b.abs().max())), name
+
+
+def test_the_work_is_counted_right():
+    """By hand for one channel, scalars and vectors: five paths."""
+    forward = common.work(Coupling("1x0e+1x1e", 1), n_nodes=0, n_edges=1, hidden=0)["forward"]
+    terms = 1 + 3 + 3 + 3 + 6  # 0x0->0, 0x1->1, 1x0->1, 1x1->0, 1x1->1
+    outputs = 1 + 3 + 3 + 1 + 3
+    assert forward.flops == 2 * (terms + terms + outputs)  # here each pair of components meets one component of Y
+    assert forward.fraction(1.0, {"flops_per_s": forward.flops, "bytes_per_s": 1e30}) == pytest.approx(1)
+
+
+def test_the_plain_network_has_the_published_number_of_weights():
+    assert sum(p.numel() for p in plain_gnn.BapstGNN().parameters()) == 62_401
+
+
+def test_plain_networks_take_a_step():
+    graph = gl.neighbor_graph(gl.testing.random_liquid(60, seed=1), cutoff=1.6)
+    graph.edge_y = torch.zeros(graph.num_edges)
+    for edge_target, loss in ((False, plain_gnn.bapst_loss), (True, plain_gnn.botan_loss)):
+        net = plain_gnn.BapstGNN(passes=2, edge_target=edge_target)
+        loss(net, graph).backward()
+        assert all(p.grad is not None for p in net.parameters())
+
+
+def test_peers_that_are_here_agree_with_e3nn():
+    coupling = Coupling("2x0e+2x1e+1x0e", 1)
+    graph = gl.neighbor_graph(gl.testing.random_liquid(60, seed=1), cutoff=1.6)
+    torch.manual_seed(0)
+    inputs = [
+        torch.randn(60, coupling.dim_in),
+        so3.spherical_harmonics(1, graph.vector),
+        torch.randn(graph.num_edges, 4),
+    ]
+    inputs += [torch.randn(coupling.n_weights, 4), torch.randn(coupling.n_weights)]
+    found = dict(peers.available(graph, coupling, "cpu", ["e3nn", "glasslit", "OpenEquivariance"]))
+    assert isinstance(found["OpenEquivariance"], str)  # needs a GPU, and says so
+    ours, flat = found["glasslit"](*inputs), found["e3nn"](*inputs)
+    from glasslit.kernels.plan import from_blocks
+
+    assert torch.allclose(from_blocks(ours), flat, rtol=0, atol=1e-5 * float(flat.abs().max()))
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "results").glob("*.json")), ids=lambda p: p.stem)
+def test_stored_results_carry_their_card(path):
+    stored = json.loads(path.read_text())
+    assert "+" not in stored["card"]["git_revision"], "stored results are made from a committed state"
+    assert stored["rows"]
+    sizes = {row["N"] for row in stored["rows"]}
+    assert sizes == {1000, 4096, 16384}
+    assert all("note" in row or row.get("forward_s") or row.get("step_s") for row in stored["rows"])
