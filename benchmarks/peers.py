@@ -36,7 +36,8 @@ def radial(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def e3nn_layer(graph: Data, coupling: Coupling, device: str, product: Callable | None = None) -> Layer:
     sender, receiver = graph.edge_index
-    product = product or tensor_product(coupling, torch.float32, torch.device(device))
+    if product is None:
+        product = tensor_product(coupling, torch.float32, torch.device(device))
 
     def layer(h: Tensor, Y: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         messages = product(h.index_select(0, sender), Y, radial(x, weight, bias))
@@ -46,8 +47,10 @@ def e3nn_layer(graph: Data, coupling: Coupling, device: str, product: Callable |
 
 
 def compiled_e3nn_layer(graph: Data, coupling: Coupling, device: str) -> Layer:
+    import torch._functorch.config
     from e3nn.util.jit import disable_e3nn_codegen
 
+    torch._functorch.config.donated_buffer = False  # or the backward pass could be timed only once
     with disable_e3nn_codegen():  # TorchScript and torch.compile do not go together
         product = o3.TensorProduct(*instructions(coupling), **OPTIONS).to(device)
     return e3nn_layer(graph, coupling, device, torch.compile(product, fullgraph=True))
