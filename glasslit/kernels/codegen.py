@@ -163,7 +163,7 @@ class Tile(Emitter):
     def features(self, pointer: Any, slot: int, first: Any, width: int) -> list[Any]:
         """Addresses' content: the 2l + 1 vectors of one slot of a node's features."""
         mul, degree = self.layout.coupling.slots[slot]
-        start = self.layout.slot_start[slot]
+        start = self.layout.coupling.slot_start[slot]
         return [self.load(pointer, self.plus(first, start + m * mul), width) for m in range(2 * degree + 1)]
 
 
@@ -196,7 +196,7 @@ class Forward(Tile):
                         for m_in, m_out, entry, sign in coupled[t]:
                             k = self.splat(K, entry * layout.lanes, width)
                             products[m_out] = self.fma(k, values[m_in], products.get(m_out), sign)
-                        weight = self.load(w, self.plus(first, layout.weight[t]), width)
+                        weight = self.load(w, self.plus(first, layout.coupling.weight_start[t]), width)
                         stride = round_up(layout.coupling.slots[slot][0], layout.lanes)
                         for m_out, product in products.items():
                             place = self.plus(first, layout.accumulator[t] + m_out * stride)
@@ -212,7 +212,11 @@ class Forward(Tile):
                     o = layout.coupling.terms[t][2]
                     for m in range(2 * o + 1):
                         value = self.load(self.sums, self.plus(first, layout.accumulator[t] + m * stride), width)
-                        self.store(value, out[o], self.plus(first, m * layout.coupling.widths[o] + layout.column[t]))
+                        self.store(
+                            value,
+                            out[o],
+                            self.plus(first, m * layout.coupling.widths[o] + layout.coupling.channel_start[t]),
+                        )
 
 
 class Backward(Tile):
@@ -260,23 +264,23 @@ class Backward(Tile):
         values, gradients = (self.features(at[key], slot, first, width) for key in ("h", "dh"))
         for t in self.terms(slot):
             o = layout.coupling.terms[t][2]
-            start, stride = layout.column[t], layout.coupling.widths[o]
+            start, stride = layout.coupling.channel_start[t], layout.coupling.widths[o]
             upstream = [self.load(grad[o], self.plus(first, start + m * stride), width) for m in range(2 * o + 1)]
             turned: dict[int, Any] = {}
             for m_in, m_out, entry, sign in coupled[t]:
                 k = self.splat(at["K"], entry * layout.lanes, width)
                 turned[m_in] = self.fma(k, upstream[m_out], turned.get(m_in), sign)
-            weight, change = self.load(at["w"], self.plus(first, layout.weight[t]), width), None
+            weight, change = self.load(at["w"], self.plus(first, layout.coupling.weight_start[t]), width), None
             for m_in, value in turned.items():
                 change = self.fma(values[m_in], value, change)
                 gradients[m_in] = self.fma(weight, value, gradients[m_in])
             if layout.hidden:
                 zero = self.constant(0.0, width)
                 change = self.b.select(self.b.fcmp_ordered(">", weight, zero), change, zero)
-            self.store(change, at["dw"], self.plus(first, layout.weight[t]))
+            self.store(change, at["dw"], self.plus(first, layout.coupling.weight_start[t]))
         mul, _ = layout.coupling.slots[slot]
         for m, gradient in enumerate(gradients):
-            self.store(gradient, at["dh"], self.plus(first, layout.slot_start[slot] + m * mul))
+            self.store(gradient, at["dh"], self.plus(first, layout.coupling.slot_start[slot] + m * mul))
 
     def to_input(self, count: Any) -> None:
         """Gradient with respect to x: dw W^T."""
@@ -347,8 +351,8 @@ class Harmonics(Tile):
                     totals: dict[int, Any] = {}
                     for t in self.terms(slot):
                         o = layout.coupling.terms[t][2]
-                        weight = self.load(w, self.plus(first, layout.weight[t]), width)
-                        start, stride = layout.column[t], layout.coupling.widths[o]
+                        weight = self.load(w, self.plus(first, layout.coupling.weight_start[t]), width)
+                        start, stride = layout.coupling.channel_start[t], layout.coupling.widths[o]
                         weighted = [
                             self.b.fmul(weight, self.load(grad[o], self.plus(first, start + m * stride), width))
                             for m in range(2 * o + 1)

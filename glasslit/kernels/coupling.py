@@ -10,6 +10,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import torch
 from e3nn import o3
+from torch import Tensor
 
 from ..so3 import paths
 
@@ -94,11 +95,41 @@ class Coupling:
         return int(o3.Irreps(self.irreps_in).dim)
 
     @cached_property
-    def component_major(self) -> np.ndarray:
-        """Columns of h, shape (dim_in,), reordered within each slot from e3nn's [copy, m] to [m, copy]."""
-        columns, start = [], 0
-        for mul, degree in self.slots:
-            block = np.arange(mul * (2 * degree + 1)).reshape(mul, 2 * degree + 1)
-            columns.append(start + block.T.ravel())
-            start += block.size
-        return np.concatenate(columns)
+    def slot_start(self) -> tuple[int, ...]:
+        """First column of each slot in h."""
+        sizes = [mul * (2 * degree + 1) for mul, degree in self.slots]
+        return tuple(sum(sizes[:slot]) for slot in range(len(sizes)))
+
+    @cached_property
+    def weight_start(self) -> tuple[int, ...]:
+        """First weight of each term."""
+        copies = [self.slots[slot][0] for slot, _, _ in self.terms]
+        return tuple(sum(copies[:number]) for number in range(len(copies)))
+
+    @cached_property
+    def channel_start(self) -> tuple[int, ...]:
+        """First channel of each term among those of its degree."""
+        before = [sum(self.widths[:o]) for _, _, o in self.terms]
+        return tuple(start - first for start, first in zip(self.weight_start, before, strict=True))
+
+    def entries(self, number: int) -> list[tuple[int, int, tuple[tuple[int, float], ...]]]:
+        """(m_in, m_out, ((component of Y, factor), ...)) of one term: what couples, and nothing that does not."""
+        slot, f, _ = self.terms[number]
+        values = coefficients(self.slots[slot][1], f, self.terms[number][2])
+        found = []
+        for m_in, m_out in np.ndindex(values.shape[0], values.shape[2]):
+            row = tuple((f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v)
+            if row:
+                found.append((m_in, m_out, row))
+        return found
+
+
+@lru_cache(maxsize=256)
+def component_major(coupling: Coupling, device: torch.device, inverse: bool = False) -> Tensor:
+    """Columns of h, shape (dim_in,), reordered within each slot from e3nn's [copy, m] to [m, copy]; or back."""
+    order = [
+        torch.arange(start, start + mul * (2 * degree + 1)).reshape(mul, 2 * degree + 1).T.flatten()
+        for start, (mul, degree) in zip(coupling.slot_start, coupling.slots, strict=True)
+    ]
+    columns = torch.cat(order).to(device)
+    return columns.argsort() if inverse else columns

@@ -1,6 +1,9 @@
 """``contract_scatter`` in machine code made for this CPU and this coupling, on all of PyTorch's threads.
 
 Bitwise repeatable, whatever the number of threads. See :mod:`~glasslit.kernels.codegen` for how it computes.
+
+Each process compiles anew what it uses: 0.3 s for the laptop preset, half a second for the paper's network. Compiled
+code is not kept on disk: reading it back safely would cost about as much, and stale machine code crashes.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ import torch
 from torch import Tensor
 
 from .autograd import Contract
-from .coupling import Coupling
+from .coupling import Coupling, component_major
 from .layout import Layout
 from .plan import Plan, Weights
 
 N_CHUNKS = 64  # pieces of work; fixed, because sums over edges are made piece by piece
 L_MAX = 6
-"""Highest degree compiled: the code then has 60,000 instructions and takes seconds."""
+"""Highest degree compiled. Compiling forward and backward takes 0.5 s at l_max 3, 2 s at 4, 7 s at 5, 20 s at 6."""
 
 
 def target_machine() -> Any:
@@ -143,7 +146,7 @@ def backward(
             dbias = h.new_zeros(N_CHUNKS, layout.weights_padded)
             results |= {"dweight": dweight, "dbias": dbias}
         run(layout, "backward", len(h), tensors | results | _leaving(plan))
-        dh = dh.index_select(1, _columns(coupling, inverse=True))
+        dh = dh.index_select(1, component_major(coupling, h.device, inverse=True))
         if dweight is not None and dbias is not None:
             dw = dw[:, : layout.hidden]
             dweight = dweight.sum(0)[: layout.hidden, : coupling.n_weights].T
@@ -162,18 +165,12 @@ def _leaving(plan: Plan) -> dict[str, Tensor]:
     return {"rows": plan.leaving_rows, "edges": plan.leaving, "ends": plan.receiver}
 
 
-@lru_cache(maxsize=64)
-def _columns(coupling: Coupling, inverse: bool = False) -> Tensor:
-    order = torch.as_tensor(coupling.component_major)
-    return order.argsort() if inverse else order
-
-
 def _prepare(
     layout: Layout, h: Tensor, Y: Tensor, w: Tensor, weight: Tensor | None, bias: Tensor | None
 ) -> dict[str, Any]:
     """The inputs as the machine code reads them: contiguous, padded, features component by component."""
     tensors = {
-        "h": h.detach().index_select(1, _columns(layout.coupling)),
+        "h": h.detach().index_select(1, component_major(layout.coupling, h.device)),
         "Y": Y.detach().contiguous(),
         "w": w.detach().contiguous(),
     }

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .autograd import Contract
-from .coupling import Coupling
+from .coupling import Coupling, component_major
 from .plan import Plan, Weights, dense
 
 L_MAX = 4
@@ -121,7 +121,7 @@ def backward(
         dh, dw = h.new_zeros(len(h), coupling.dim_in), torch.empty_like(common[2])
         edges = [plan.leaving_rows, plan.leaving, plan.receiver]
         run(coupling, "backward", len(h), [[*common, *edges, *upstream, dh, dw]] * len(coupling.slots))
-        dh = dh.index_select(1, _columns(coupling, h.device, inverse=True))
+        dh = dh.index_select(1, component_major(coupling, h.device, inverse=True))
     if needed[1]:
         dY = torch.empty_like(common[1])
         edges = [plan.rows, plan.entering, plan.sender]
@@ -129,16 +129,10 @@ def backward(
     return dh, dY, dw, None, None
 
 
-@lru_cache(maxsize=64)
-def _columns(coupling: Coupling, device: torch.device, inverse: bool = False) -> Tensor:
-    order = torch.as_tensor(coupling.component_major, device=device)
-    return order.argsort() if inverse else order
-
-
 def _prepare(coupling: Coupling, h: Tensor, Y: Tensor, w: Tensor) -> list[Tensor]:
     """h component by component, Y and w, contiguous."""
     return [
-        h.detach().index_select(1, _columns(coupling, h.device)),
+        h.detach().index_select(1, component_major(coupling, h.device)),
         Y.detach().contiguous(),
         w.detach().contiguous(),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from .coupling import Coupling, coefficients
+from .coupling import Coupling
 
 
 def round_up(number: int, unit: int) -> int:
@@ -27,21 +27,10 @@ class Layout:
         self.lanes = 4 if double else 8
         self.hidden_padded = round_up(hidden, 8)
         self.weights_padded = round_up(coupling.n_weights, 2 * self.lanes) if hidden else coupling.n_weights
-        sizes = [mul * (2 * degree + 1) for mul, degree in coupling.slots]
-        self.slot_start = [sum(sizes[:slot]) for slot in range(len(sizes))]
-        # Of each term: first column among the channels of its degree, first weight, first accumulator.
-        self.column: list[int] = []
-        self.weight: list[int] = []
-        self.accumulator: list[int] = []
-        self.n_accumulators, weight, seen = 0, 0, [0] * (coupling.l_max + 1)
-        for slot, _, o in coupling.terms:
-            mul = coupling.slots[slot][0]
-            self.column.append(seen[o])
-            self.weight.append(weight)
-            self.accumulator.append(self.n_accumulators)
-            seen[o] += mul
-            weight += mul
-            self.n_accumulators += (2 * o + 1) * round_up(mul, self.lanes)
+        # First accumulator of each term; each component has room for whole vectors.
+        rooms = [(2 * o + 1) * round_up(coupling.slots[slot][0], self.lanes) for slot, _, o in coupling.terms]
+        self.accumulator = [sum(rooms[:number]) for number in range(len(rooms))]
+        self.n_accumulators = sum(rooms)
 
     @property
     def arguments(self) -> dict[str, list[str]]:
@@ -59,15 +48,11 @@ class Layout:
         """Of each term the (m_in, m_out, entry, sign) that couple; of each entry of K the (component of Y, factor)."""
         terms: list[list[tuple[int, int, int, int]]] = []
         entries: dict[tuple, tuple[int, tuple[tuple[int, float], ...]]] = {}
-        for slot, f, o in self.coupling.terms:
-            values = coefficients(self.coupling.slots[slot][1], f, o)
+        for number in range(len(self.coupling.terms)):
             terms.append([])
-            for m_in in range(values.shape[0]):
-                for m_out in range(values.shape[2]):
-                    row = [(f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v]
-                    if row:
-                        sign = 1 if row[0][1] > 0 else -1
-                        key = tuple((m, round(sign * v, 15)) for m, v in row)
-                        number = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
-                        terms[-1].append((m_in, m_out, number, sign))
+            for m_in, m_out, row in self.coupling.entries(number):
+                sign = 1 if row[0][1] > 0 else -1
+                key = tuple((m, round(sign * v, 15)) for m, v in row)
+                entry = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
+                terms[-1].append((m_in, m_out, entry, sign))
         return terms, [row for _, row in entries.values()]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .coupling import Coupling, coefficients
+from .coupling import Coupling
 
 HEADER = """
 @triton.jit
@@ -45,33 +45,9 @@ def shares(coupling: Coupling, function: str) -> list[list[int]]:
     return [list(range(len(terms)))]
 
 
-def _places(coupling: Coupling) -> tuple[list[int], list[int], list[int]]:
-    """First column of each slot in h; first weight and first channel (within its degree) of each term."""
-    sizes = [mul * (2 * degree + 1) for mul, degree in coupling.slots]
-    weight, column, seen = [], [], [0] * (coupling.l_max + 1)
-    for slot, _, o in coupling.terms:
-        weight.append(sum(seen))
-        column.append(seen[o])
-        seen[o] += coupling.slots[slot][0]
-    return [sum(sizes[:slot]) for slot in range(len(sizes))], weight, column
-
-
 def _factor(row: Sequence[tuple[int, float]]) -> str:
     """An entry of K: the coefficients with the components of Y."""
     return "(" + " + ".join(f"{value!r} * y{m}" for m, value in row) + ")"
-
-
-def _entries(coupling: Coupling, term: int) -> list[tuple[int, int, list[tuple[int, float]]]]:
-    """(m_in, m_out, ((component of Y, factor), ...)) of one term."""
-    slot, f, o = coupling.terms[term]
-    values = coefficients(coupling.slots[slot][1], f, o)
-    found = []
-    for m_in in range(values.shape[0]):
-        for m_out in range(values.shape[2]):
-            row = [(f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v]
-            if row:
-                found.append((m_in, m_out, row))
-    return found
 
 
 def generate(coupling: Coupling, function: str, share: int) -> str:
@@ -90,7 +66,7 @@ def _read_harmonics(coupling: Coupling, terms: Sequence[int]) -> str:
 
 def _read_features(coupling: Coupling, slot: int, node: str, indent: str) -> str:
     mul, degree = coupling.slots[slot]
-    start = _places(coupling)[0][slot]
+    start = coupling.slot_start[slot]
     mask = "c < {mul}" if node == "node" else f"there & (c < {mul})"
     return "".join(
         f"{indent}h{slot}_{m} = tl.load(h + {node} * {coupling.dim_in} + {start + m * mul} + c, "
@@ -101,7 +77,7 @@ def _read_features(coupling: Coupling, slot: int, node: str, indent: str) -> str
 
 def _forward(coupling: Coupling, share: int) -> str:
     terms = shares(coupling, "forward")[share]
-    _, weight, column = _places(coupling)
+    weight, column = coupling.weight_start, coupling.channel_start
     o, width = share, coupling.widths[share]
     code = HEADER.format(name=f"forward{share}", arguments="h, Y, w, rows, edges, ends, out")
     for t in terms:
@@ -115,7 +91,7 @@ def _forward(coupling: Coupling, share: int) -> str:
             code += f"        w{t} = tl.load(w + edge * {coupling.n_weights} + {weight[t]} + c, "
             code += f"mask=there & (c < {mul}), other=0.0)\n"
             products: dict[int, list[str]] = {}
-            for m_in, m_out, row in _entries(coupling, t):
+            for m_in, m_out, row in coupling.entries(t):
                 products.setdefault(m_out, []).append(f"{_factor(row)} * h{slot}_{m_in}")
             for m_out, parts in products.items():
                 code += f"        sum{t}_{m_out} += w{t} * ({' + '.join(parts)})\n"
@@ -128,7 +104,7 @@ def _forward(coupling: Coupling, share: int) -> str:
 
 
 def _read_upstream(coupling: Coupling, t: int, node: str) -> str:
-    column = _places(coupling)[2][t]
+    column = coupling.channel_start[t]
     slot, _, o = coupling.terms[t]
     mul, width = coupling.slots[slot][0], coupling.widths[o]
     mask = f"c < {mul}" if node == "node" else f"there & (c < {mul})"
@@ -142,7 +118,7 @@ def _read_upstream(coupling: Coupling, t: int, node: str) -> str:
 def _backward(coupling: Coupling, share: int) -> str:
     terms, slot = shares(coupling, "backward")[share], share
     mul, degree = coupling.slots[slot]
-    start, weight, _ = _places(coupling)
+    start, weight = coupling.slot_start, coupling.weight_start
     out = ", ".join(f"out{o}" for o in range(coupling.l_max + 1))
     code = HEADER.format(name=f"backward{share}", arguments=f"h, Y, w, rows, edges, ends, {out}, dh, dw")
     code += _read_features(coupling, slot, "node", "    ")
@@ -154,7 +130,7 @@ def _backward(coupling: Coupling, share: int) -> str:
         at = f"edge * {coupling.n_weights} + {weight[t]} + c"
         code += f"        w{t} = tl.load(w + {at}, mask=there & (c < {mul}), other=0.0)\n"
         turned: dict[int, list[str]] = {}
-        for m_in, m_out, row in _entries(coupling, t):
+        for m_in, m_out, row in coupling.entries(t):
             turned.setdefault(m_in, []).append(f"{_factor(row)} * g{t}_{m_out}")
         for m_in, parts in turned.items():
             code += f"        k{t}_{m_in} = {' + '.join(parts)}\n"
@@ -170,7 +146,7 @@ def _backward(coupling: Coupling, share: int) -> str:
 def _harmonics(coupling: Coupling, share: int) -> str:
     """Channels are summed within the program, so all of them must lie in one block."""
     terms = shares(coupling, "harmonics")[share]
-    weight, n = _places(coupling)[1], (coupling.l_max + 1) ** 2
+    weight, n = coupling.weight_start, (coupling.l_max + 1) ** 2
     out = ", ".join(f"out{o}" for o in range(coupling.l_max + 1))
     code = HEADER.format(name=f"harmonics{share}", arguments=f"h, Y, w, rows, edges, ends, {out}, dY")
     code += LOOP
@@ -183,7 +159,7 @@ def _harmonics(coupling: Coupling, share: int) -> str:
             code += _read_upstream(coupling, t, "node")
             code += f"        w{t} = tl.load(w + edge * {coupling.n_weights} + {weight[t]} + c, "
             code += f"mask=there & (c < {mul}), other=0.0)\n"
-            for m_in, m_out, row in _entries(coupling, t):
+            for m_in, m_out, row in coupling.entries(t):
                 code += f"        p = w{t} * g{t}_{m_out} * h{slot}_{m_in}\n"
                 for m, value in row:
                     code += f"        d{m} += {value!r} * p\n"
