@@ -66,7 +66,9 @@ def peak_memory(function: Callable[[], Any], device: str) -> tuple[float, float]
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before, float(torch.cuda.max_memory_allocated())
     gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):  # glibc: give back what is free, or it would hide what is used
+    if hasattr(
+        libc := ctypes.CDLL(None), "malloc_trim"
+    ):  # glibc: give back what is free, or it would hide what is used
         libc.malloc_trim(0)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the high-water mark

@@ -143,7 +143,9 @@ def test_one_wrong_path_in_the_generated_code_is_caught(monkeypatch, function):
         def load(self, pointer, index, width):
             value = super().load(pointer, index, width)
             from_weights = getattr(index, "operands", [None, None])[1]
-            if getattr(from_weights, "constant", None) == self.layout.coupling.weight_start[wrong] and self.reading_weights(pointer):
+            if getattr(from_weights, "constant", None) == self.layout.coupling.weight_start[
+                wrong
+            ] and self.reading_weights(pointer):
                 return self.b.fmul(value, self.constant(0.5, width))
             return value
 
