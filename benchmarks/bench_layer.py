@@ -1,6 +1,6 @@
 """One hidden layer of the paper's network: the package beside every peer that is installed, in one process.
 
-    python benchmarks/bench_layer.py [--sizes 1000 4096 16384] [--steps] [--device cpu]
+    python benchmarks/bench_layer.py [--sizes 1000 4096 16384] [--device cpu]
 
 Times are medians; forward alone (no gradients), then backward; memory is the highest moment of forward and backward
 above what was held before. "of roofline": how near to what this machine's measured arithmetic and bandwidth allow, for
@@ -14,7 +14,6 @@ import gc
 import time
 from pathlib import Path
 
-import steps
 import torch
 from common import machine, peak_memory, roofline, save, seconds, sync, table, work
 from peers import PEERS, available
@@ -22,7 +21,6 @@ from peers import PEERS, available
 import glasslit as gl
 from glasslit import so3
 from glasslit.kernels import Coupling
-from glasslit.kernels.plan import RadialWeights, dense, plan_of
 from glasslit.provenance import data_hash
 
 COUPLING, HIDDEN = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3), 16
@@ -109,33 +107,6 @@ def layers(n: int, names: list[str], device: str, roof: dict[str, float]) -> lis
     return rows
 
 
-def five_steps(n: int) -> list[dict]:
-    """The chapter's five ways; the loops are timed on twenty edges and multiplied up."""
-    _, graph, Y, inputs = problem(n, "cpu")
-    plan = plan_of(graph, n)
-    weights = dense(RadialWeights(inputs["x"], inputs["weight"], inputs["bias"])).detach()
-    h = inputs["h"].detach()
-    expected = steps.compiled(h, Y, weights, plan, COUPLING)
-    rows = []
-    for name in ("loops", "by_path", "e3nn", "in_blocks", "compiled"):
-        function = getattr(steps, name)
-        if name == "loops":
-            few, begun = 20, time.perf_counter()
-            function(h, Y, weights, plan, COUPLING, n_edges=few)
-            many = time.perf_counter()
-            function(h, Y, weights, plan, COUPLING, n_edges=2 * few)
-            taken = (time.perf_counter() - many - (many - begun)) / few * graph.num_edges
-            rows.append({"step": name, "N": n, "edges": graph.num_edges, "forward_s": taken, "peak_bytes": None})
-            continue
-        ours = function(h, Y, weights, plan, COUPLING)
-        for a, b in zip(ours, expected, strict=True):
-            assert float((a - b).abs().max() / b.abs().max()) < 1e-5, name
-        taken = seconds(lambda f=function: f(h, Y, weights, plan, COUPLING), "cpu", repeats=5)
-        peak = peak_memory(lambda f=function: f(h, Y, weights, plan, COUPLING), "cpu")[0]
-        rows.append({"step": name, "N": n, "edges": graph.num_edges, "forward_s": taken, "peak_bytes": peak})
-    return rows
-
-
 COLUMNS = [
     "layer", "N", "edges", "forward_s", "backward_s", "peak_bytes", "forward_times_faster_than_e3nn",
     "backward_times_faster_than_e3nn", "roofline_forward", "roofline_backward", "note",
@@ -153,8 +124,6 @@ if __name__ == "__main__":
     rows = [row for n in chosen.sizes for row in layers(n, chosen.peers, chosen.device, roof)]
     sync(chosen.device)
     print(table(rows, COLUMNS))
-    ladder = five_steps(chosen.sizes[0]) if chosen.device == "cpu" else []
-    print(table(ladder, ["step", "N", "forward_s", "peak_bytes"]))
     path = save(
         "layer",
         chosen.device,
@@ -164,7 +133,6 @@ if __name__ == "__main__":
             "seconds": time.perf_counter() - begun,
             "roofline": roof,
             "rows": rows,
-            "steps": ladder,
         },
     )
     print(f"written: {path}")

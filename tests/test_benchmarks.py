@@ -78,5 +78,5 @@ def test_stored_results_carry_their_card(path):
     assert "+" not in stored["card"]["git_revision"], "stored results are made from a committed state"
     assert stored["rows"]
     sizes = {row["N"] for row in stored["rows"]}
-    assert sizes == {1000, 4096, 16384}
+    assert sizes == ({1000} if path.stem.startswith("steps") else {1000, 4096, 16384})
     assert all("note" in row or row.get("forward_s") or row.get("step_s") for row in stored["rows"])
