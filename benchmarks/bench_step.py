@@ -114,7 +114,7 @@ def rows_for(n: int, device: str) -> list[dict]:
         ("Bapst-style", BapstGNN(), bapst_loss),
     ):
         net = net.to(device)
-        if 40_000 * graph.num_edges > free_bytes(device):
+        if 26_000 * graph.num_edges > free_bytes(device):
             rows.append({"network": name, **common, "note": "does not fit into the free memory"})
             continue
 

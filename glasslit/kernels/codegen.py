@@ -132,10 +132,10 @@ class Tile(Emitter):
         source, place = (self.weights, lane) if self.layout.hidden else (self.arguments["w"], edge)
         return self.address(source, self.times(place, self.layout.weights_padded))
 
-    def outputs(self, prefix: str, node: Any) -> list[Any]:
+    def outputs(self, node: Any) -> list[Any]:
         """Where the numbers of a node begin, one place for each degree: (2l + 1, channels) each."""
         return [
-            self.address(self.arguments[f"{prefix}{o}"], self.times(node, (2 * o + 1) * width))
+            self.address(self.arguments[f"out{o}"], self.times(node, (2 * o + 1) * width))
             for o, width in enumerate(self.layout.coupling.widths)
         ]
 
@@ -183,11 +183,8 @@ class Forward(Tile):
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
             sender = self.integer(self.arguments["ends"], edge)
-            h, w = (
-                self.address(self.arguments["h"], self.times(sender, layout.coupling.dim_in)),
-                self.weights_row(lane, edge),
-            )
-            K = self.address(self.K, lane)
+            h = self.address(self.arguments["h"], self.times(sender, layout.coupling.dim_in))
+            w, K = self.weights_row(lane, edge), self.address(self.K, lane)
             for slots, first, width in self.pieces():
                 for slot in slots:
                     values = self.features(h, slot, first, width)
@@ -204,7 +201,7 @@ class Forward(Tile):
 
     def end(self, node: Any) -> None:
         layout = self.layout
-        out = self.outputs("out", node)
+        out = self.outputs(node)
         for slots, first, width in self.pieces():
             for slot in slots:
                 stride = round_up(layout.coupling.slots[slot][0], layout.lanes)
@@ -237,7 +234,7 @@ class Backward(Tile):
         prefetch = ir.Function(self.b.module, kind, "llvm.prefetch.p0")
         read, second_level, data = (ir.Constant(number, n) for n in (0, 2, 1))
         with self.loop(0, self.layout.lanes) as lane:
-            place = self.outputs("out", self.integer(self.arguments["ends"], self.integer(self.lane_edge, lane)))
+            place = self.outputs(self.integer(self.arguments["ends"], self.integer(self.lane_edge, lane)))
             for o, width in enumerate(self.layout.coupling.widths):
                 with self.loop(0, (2 * o + 1) * width, 64 // self.size) as k:
                     self.b.call(prefetch, [self.address(place[o], k), read, second_level, data])
@@ -247,7 +244,7 @@ class Backward(Tile):
         at = {key: self.address(a[key], self.times(node, layout.coupling.dim_in)) for key in ("h", "dh")}
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
-            grad = self.outputs("out", self.integer(a["ends"], edge))
+            grad = self.outputs(self.integer(a["ends"], edge))
             at["w"], at["K"] = self.weights_row(lane, edge), self.address(self.K, lane)
             target, row = (self.dweights, lane) if layout.hidden else (a["dw"], edge)
             at["dw"] = self.address(target, self.times(row, layout.weights_padded))
@@ -340,7 +337,7 @@ class Harmonics(Tile):
     def add(self, node: Any, count: Any, chunk: Any) -> None:
         layout, a, (coupled, entries) = self.layout, self.arguments, self.layout.matrix
         l_max = layout.coupling.l_max
-        grad = self.outputs("out", node)
+        grad = self.outputs(node)
         with self.loop(0, count) as lane:
             edge = self.integer(self.lane_edge, lane)
             h = self.address(a["h"], self.times(self.integer(a["ends"], edge), layout.coupling.dim_in))
