@@ -115,7 +115,9 @@ def test_compiles_for_a_gpu_that_is_not_there(kind):
         signature |= {"EDGES": "constexpr", "CHANNELS": "constexpr"}
         constants = {(code.arg_names.index("EDGES"),): 16, (code.arg_names.index("CHANNELS"),): 2}
         source = ASTSource(fn=code, signature=signature, constexprs=constants)
-        done = triton.compile(source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1, "enable_fp_fusion": True})
+        done = triton.compile(
+            source, target=GPUTarget("cuda", 90, 32), options={"num_warps": 1, "enable_fp_fusion": True}
+        )
         assert ".visible .entry" in done.asm["ptx"]
         assert "atom." not in done.asm["ptx"]
         if kind == "*fp64":
