@@ -1,13 +1,14 @@
+import gc
 import logging
 
 import pytest
 import torch
 from e3nn import o3
-from torch_geometric.data import Data
+from torch_geometric.data import Batch, Data
 
 import glasslit as gl
 from glasslit import kernels, so3
-from glasslit.kernels import Coupling, RadialWeights, codegen, contract_scatter, cpu
+from glasslit.kernels import Coupling, RadialWeights, codegen, contract_scatter, cpu, plan
 from glasslit.kernels.coupling import coefficients, default_dtype
 from glasslit.layer import SE3Convolution, bessel_basis
 from glasslit.testing import random_liquid
@@ -297,6 +298,37 @@ def test_a_graph_that_was_written_to_is_read_again():
     after = results("cpu", inputs, graph, PAPER)[0]
     assert not torch.equal(before, after)
     assert_close([after], results("reference", inputs, graph, PAPER)[:1], 1e-10)
+
+
+def test_plans_do_not_outlive_their_graphs():
+    """Batching makes a new edge_index at each training step: what is kept for one must go with it."""
+    graph, before = liquid(), len(plan._plans)
+    for _ in range(3):
+        batch = Batch.from_data_list([graph])
+        plan.plan_of(batch, 60)
+        assert len(plan._plans) == before + 1
+        del batch
+        gc.collect()
+        assert len(plan._plans) == before
+
+
+@pytest.mark.parametrize("wrong", [[0, 0, 2, 3], [-3, 0, 3, 2], [1, 0, 3, 9], [1, 0]])
+def test_a_wrong_reverse_is_not_believed(wrong):
+    graph = graph_of([(0, 1), (1, 0), (0, 1), (1, 0)], 2)
+    graph.reverse = torch.tensor(wrong)
+    inputs = random_inputs(PAPER, graph, 2)
+    assert_close(results("cpu", inputs, graph, PAPER), results("reference", inputs, graph, PAPER), 1e-10)
+
+
+def test_edges_of_other_integers_and_inference_mode():
+    graph = graph_of([(0, 1), (1, 0), (2, 1)], 3)
+    inputs = random_inputs(PAPER, graph, 3)
+    expected = results("reference", inputs, graph, PAPER)
+    small = Data(edge_index=graph.edge_index.int(), num_nodes=3)
+    assert_close(results("cpu", inputs, small, PAPER), expected, 1e-10)
+    with torch.inference_mode():
+        made_here = Data(edge_index=graph.edge_index.clone(), num_nodes=3)
+        assert_close([contract_scatter(*inputs, made_here, PAPER)], expected[:1], 1e-10)
 
 
 def test_auto_takes_the_reference_where_nothing_else_can_and_says_so_once(caplog):

@@ -73,7 +73,7 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
         If an edge ends outside the graph, or edges are not sorted by receiver.
     """
     edge_index = graph.edge_index
-    version = (edge_index._version, n_nodes)
+    version = (None if edge_index.is_inference() else edge_index._version, n_nodes)
     known = _plans.get(edge_index)
     if known is None or known[0] != version:
         known = (version, _make_plan(edge_index, n_nodes, graph.get("reverse")))
@@ -82,7 +82,8 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
 
 
 def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan:
-    sender, receiver = edge_index.contiguous()
+    # Copies: a view would keep edge_index, the key of the cache, alive for ever.
+    sender, receiver = (row.to(torch.int64, copy=True).contiguous() for row in edge_index)
     if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < n_nodes):
         raise ValueError(
             f"edges between nodes {int(edge_index.min())} and {int(edge_index.max())}; the graph has {n_nodes} nodes, "
@@ -95,10 +96,21 @@ def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan
         )
     nodes = torch.arange(n_nodes + 1, device=edge_index.device)
     rows = torch.searchsorted(receiver, nodes)
-    if reverse is not None and torch.equal(sender[reverse], receiver) and torch.equal(receiver[reverse], sender):
+    if reverse is not None and _is_reverse(reverse, sender, receiver):
         return Plan(sender, receiver, rows, reverse.contiguous(), rows)
     leaving = torch.argsort(sender, stable=True)
     return Plan(sender, receiver, rows, leaving, torch.searchsorted(sender[leaving], nodes))
+
+
+def _is_reverse(reverse: Tensor, sender: Tensor, receiver: Tensor) -> bool:
+    """Whether it names each edge once, and for each edge one that goes the other way."""
+    if reverse.dtype != torch.int64 or reverse.shape != sender.shape:
+        return False
+    if len(reverse) and not (int(reverse.min()) >= 0 and int(reverse.max()) < len(reverse)):
+        return False
+    named = torch.zeros_like(reverse, dtype=torch.bool)
+    named[reverse] = True
+    return bool(named.all()) and torch.equal(sender[reverse], receiver) and torch.equal(receiver[reverse], sender)
 
 
 def to_blocks(flat: Tensor, coupling: Coupling) -> tuple[Tensor, ...]:
