@@ -190,7 +190,8 @@ def _resolve(name: str | Path) -> Path:
     if not path.is_file():
         raise ValueError(
             f"data {str(name)!r} is neither a file nor a shipped data set; shipped: {', '.join(SHIPPED)}; "
-            "expected one of these or the path of an .h5 file"
+            "expected one of these, the path of an .h5 file, or, in book/train.ipynb, 'botan-small' "
+            "(elsewhere: glasslit.prepare_botan_small())"
         )
     return path
 

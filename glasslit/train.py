@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
+from torch_geometric.utils import scatter
 
 from .configuration import Configuration
-from .graph import neighbor_graph, required
+from .graph import neighbor_graph, parse_inputs, required
 from .kob_andersen import TYPE_NAMES
 from .metrics import local_density, noise_ceiling, pearson, trivial_prediction
 from .network import SE3GNN, check_times, config_from_dict, config_to_dict
@@ -40,7 +41,10 @@ class TrainConfig:
     learning_rate, betas, weight_decay : of Adam
     milestones : fractions of the epochs after which the learning rate is halved
     batch_size : graphs per step
-    seed : of the order of graphs and of dropout
+    position_noise : standard deviation of Gaussian noise on the training positions, sigma_AA, drawn anew each epoch
+    level_weight : None: errors are squared in units of the training set's spread. A number: in units of the spread
+        within each configuration and type, whose mean error is set apart and counts that much
+    seed : of the order of graphs, of dropout and of the noise
     device : "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"
     checkpoint : file that an unfinished training resumes from; None keeps nothing
 
@@ -56,6 +60,8 @@ class TrainConfig:
     weight_decay: float = 1e-7
     milestones: tuple[float, ...] = (0.5, 0.7, 0.9)
     batch_size: int = 1
+    position_noise: float = 0.0
+    level_weight: float | None = None
     seed: int = 0
     device: str = "auto"
     checkpoint: str | Path | None = None
@@ -65,10 +71,15 @@ class TrainConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"{name} = {value!r}; expected a whole number of at least {least}")
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "weight_decay", "position_noise", "level_weight"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or value < 0 or (name == "learning_rate" and value == 0):
+            number = isinstance(value, int | float) and (value > 0 or (value == 0 and name != "learning_rate"))
+            if not number and (name, value) != ("level_weight", None):
                 raise ValueError(f"{name} = {value!r}; expected a positive number")
+
+        betas = self.betas if isinstance(self.betas, list | tuple) else ()
+        if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
+            raise ValueError(f"betas = {self.betas!r}; expected two numbers from 0 to less than 1, as (0.99, 0.999)")
 
     @classmethod
     def laptop(cls, **changes: Any) -> TrainConfig:
@@ -113,22 +124,36 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def _loss(net: SE3GNN, graph: Data, prediction: Tensor) -> Tensor:
+def _loss(net: SE3GNN, graph: Data, prediction: Tensor, level_weight: float | None) -> Tensor:
     """Squared error summed over times, averaged over particles, each (type, time) on its own scale."""
-    return (prediction - net.standardize(graph)).square().sum(dim=1).mean()
+    labels = net.standardize(graph)
+    error = prediction - labels
+    if level_weight is None:
+        return error.square().sum(dim=1).mean()
+    group = graph.types if graph.batch is None else graph.types + len(TYPE_NAMES) * graph.batch
+
+    def mean(values: Tensor) -> Tensor:
+        return scatter(values, group, reduce="mean")[group]
+
+    level, variance = mean(error), mean((labels - mean(labels)).square())
+    scale = torch.where(variance > 1e-12, variance, 1.0)
+    return (((error - level).square() + level_weight * level.square()) / scale).sum(dim=1).mean()
 
 
-def _graphs(net: SE3GNN, configurations: Sequence[Configuration], device: torch.device) -> list[Data]:
-    config = net.config
-    return [neighbor_graph(c, config.cutoff, config.inputs, net.decoder.dtype).to(device) for c in configurations]
+def _graph(net: SE3GNN, c: Configuration, noise: float = 0.0) -> Data:
+    config, field = net.config, parse_inputs(net.config.inputs)[0]
+    if noise:
+        positions = required(c, field)
+        c = c.replace(**{field: positions + noise * torch.randn(positions.shape, dtype=torch.float64).numpy()})
+    return neighbor_graph(c, config.cutoff, config.inputs, net.decoder.dtype).to(net.decoder.device)
 
 
 @torch.no_grad()
-def _validate(net: SE3GNN, graphs: list[Data]) -> tuple[float, float]:
+def _validate(net: SE3GNN, graphs: list[Data], level_weight: float | None) -> tuple[float, float]:
     """Loss, and Pearson's correlation on A, averaged over times; nan where a label is constant counts as 0."""
     net.eval()
     predictions = [net.standardized(g) for g in graphs]  # within a type, standardizing does not change a correlation
-    loss = float(np.mean([float(_loss(net, g, p)) for g, p in zip(graphs, predictions, strict=True)]))
+    loss = float(np.mean([float(_loss(net, g, p, level_weight)) for g, p in zip(graphs, predictions, strict=True)]))
     labels, types = [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs]
     rho = pearson([p.T.cpu().numpy() for p in predictions], labels, types)
     return loss, float(np.nan_to_num(rho[TYPE_NAMES[0]]).mean())
@@ -171,7 +196,7 @@ def fit(
     device = resolve_device(config.device)
     net.to(device)
     net.set_standardization(train)
-    train_graphs, val_graphs = _graphs(net, train, device), _graphs(net, val, device)
+    train_graphs, val_graphs = [_graph(net, c) for c in train], [_graph(net, c) for c in val]
     optimizer = torch.optim.Adam(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
@@ -181,7 +206,7 @@ def fit(
     identity = _identity(net, train, val, config)
     state = _resume(config.checkpoint, identity, net, optimizer, schedule)
     history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
-    best = state["best"]
+    best, noise = state["best"], config.position_noise
     yield from history
 
     for epoch in range(len(history) + 1, config.epochs + 1):
@@ -192,18 +217,19 @@ def fit(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
             torch.manual_seed((config.seed << 20) + epoch)
-            order = torch.randperm(len(train_graphs)).split(config.batch_size)
+            order = torch.randperm(len(train)).split(config.batch_size)
             for chosen in order:
-                batch = Batch.from_data_list([train_graphs[k] for k in chosen])
+                noisy = [_graph(net, train[k], noise) if noise else train_graphs[k] for k in chosen]
+                batch = Batch.from_data_list(noisy)
                 optimizer.zero_grad()
-                loss = _loss(net, batch, net.standardized(batch))
+                loss = _loss(net, batch, net.standardized(batch), config.level_weight)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}: lower the learning rate")
                 loss.backward()
                 optimizer.step()
                 losses.append(float(loss.detach()))
         schedule.step()
-        val_loss, val_rho = _validate(net, val_graphs)
+        val_loss, val_rho = _validate(net, val_graphs, config.level_weight)
         is_best = best is None or val_rho > max(r.val_rho for r in history)
         if is_best:
             best = {name: value.detach().clone() for name, value in net.state_dict().items()}
@@ -247,16 +273,9 @@ def _save_checkpoint(
 ) -> None:
     if path is None:
         return
-    content = {
-        "format": CHECKPOINT_FORMAT,
-        "identity": identity,
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": schedule.state_dict(),
-        "history": [asdict(r) for r in history],
-        "best": best,
-    }
-    _save(path, content)
+    content = {"format": CHECKPOINT_FORMAT, "identity": identity, "history": [asdict(r) for r in history], "best": best}
+    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    _save(path, content | state)
 
 
 def _save(path: str | Path, content: dict[str, Any]) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit.testing import random_liquid, shuffle_labels
-from glasslit.train import MODEL_FORMAT, resolve_device
+from glasslit.train import MODEL_FORMAT, _loss, resolve_device
 
 SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
 
@@ -96,13 +97,66 @@ def test_learning_rate_is_halved_at_the_milestones():
     assert [r.learning_rate for r in records] == pytest.approx([0.01] * 5 + [0.005] * 3 + [0.0025] * 2)
 
 
+@pytest.mark.parametrize("level_weight", [0.0, 0.3])
+def test_loss_within_configurations_against_loops(level_weight):
+    """Two configurations in one batch, one of them with a label that is constant among its B particles."""
+    train = [learnable(0), learnable(1)]
+    labels = train[1].propensity.copy()
+    labels[1, train[1].types == 1] = 3.0
+    train[1] = train[1].replace(propensity=labels, propensity_half=None)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double().eval()
+    net.set_standardization(train)
+    graphs = [gl.neighbor_graph(c, dtype=torch.float64) for c in train]
+    batch = Batch.from_data_list(graphs)
+    prediction = torch.randn(batch.num_nodes, 2, dtype=torch.float64)
+    expected = 0.0
+    for g, p in zip(graphs, prediction.split([g.num_nodes for g in graphs]), strict=True):
+        y = net.standardize(g)
+        for kind in (0, 1):
+            for t in (0, 1):
+                error, label = (p - y)[g.types == kind, t].numpy(), y[g.types == kind, t].numpy()
+                scale = label.var() if label.std() > 1e-6 else 1.0
+                expected += len(label) * (error.var() + level_weight * error.mean() ** 2) / scale
+    loss = _loss(net, batch, prediction, level_weight)
+    assert float(loss) == pytest.approx(expected / batch.num_nodes, rel=1e-12)
+
+
+def test_without_weight_the_level_of_a_configuration_does_not_count():
+    graph = gl.neighbor_graph(learnable(0), dtype=torch.float64)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double()
+    net.set_standardization([learnable(0)])
+    prediction = torch.randn(graph.num_nodes, 2, dtype=torch.float64)
+    a, b = (float(_loss(net, graph, p, 0.0)) for p in (prediction, prediction + 7.0))
+    assert a == pytest.approx(b, rel=1e-12)
+    assert float(_loss(net, graph, prediction + 7.0, None)) > 10 * float(_loss(net, graph, prediction, None))
+
+
+def test_noise_is_on_training_positions_only_and_new_each_epoch(monkeypatch):
+    train, val = [learnable(0)], [learnable(1)]
+    before, seen = [c.hash() for c in train + val], []
+
+    def spy(c, *args):
+        seen.append(c.positions)
+        return gl.neighbor_graph(c, *args)
+
+    monkeypatch.setattr("glasslit.train.neighbor_graph", spy)
+    trained(train, val, epochs=3, position_noise=0.05)
+    assert [c.hash() for c in train + val] == before
+    assert np.array_equal(seen[1], val[0].positions)
+    noise = [positions - train[0].positions for positions in (seen[0], *seen[2:])]
+    assert len(noise) == 4
+    assert not noise[0].any()
+    assert [n.std() for n in noise[1:]] == pytest.approx([0.05] * 3, rel=0.15)
+    assert abs(np.corrcoef(noise[1].ravel(), noise[2].ravel())[0, 1]) < 0.2
+
+
 SCRIPT = """
 import sys, torch, glasslit as gl
 sys.path.insert(0, sys.argv[2])
 from test_train import SMALL, learnable, trained
 torch.set_num_threads(1)
 train, val = [learnable(k) for k in range(3)], [learnable(9)]
-net, records = trained(train, val, epochs=12, checkpoint=sys.argv[1] + "/unfinished.pt")
+net, records = trained(train, val, epochs=12, position_noise=0.02, checkpoint=sys.argv[1] + "/unfinished.pt")
 gl.save_model(net, sys.argv[1] + "/model.pt")
 open(sys.argv[1] + "/epochs", "w").write(str(len(records)))
 """
@@ -281,6 +335,12 @@ def test_devices():
         {"batch_size": 0},
         {"weight_decay": -1.0},
         {"seed": 1.5},
+        {"position_noise": -0.1},
+        {"position_noise": None},
+        {"level_weight": -0.1},
+        {"level_weight": "none"},
+        {"betas": 0.9},
+        {"betas": (0.9, 1.0)},
     ],
 )
 def test_bad_settings_are_refused(change):
