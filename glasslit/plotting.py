@@ -54,7 +54,7 @@ def learning_curve(history: Sequence[Any], epochs: int) -> Figure:
     epoch = [r.epoch for r in history]
     left.plot(epoch, [r.train_loss for r in history], label="training", color="0.45")
     left.plot(epoch, [r.val_loss for r in history], label="validation", color="#7b3fa0")
-    left.set(xlabel="epoch", ylabel="squared error (summed over times)", xlim=(0, epochs))
+    left.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(0, epochs))  # one bad epoch must not hide the rest
     left.legend(frameon=False)
     right.plot(epoch, [r.val_rho for r in history], color="#7b3fa0")
     best = max(history, key=lambda r: r.val_rho)
@@ -164,7 +164,7 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     figure, axes = _figure(2, sharey=True)
     times = metrics["times"]
     looks = {
-        "ceiling": ("noise ceiling", "0.35", "--", ""),
+        "ceiling": ("noise ceiling", "0.35", "--", "_" if len(times) == 1 else ""),  # one point draws no line
         "pooled": ("network", "", "-", "o"),
         "E_IS": ("inherent energy alone", "0.55", "-", "^"),
         "density": ("local density alone", "0.75", "-", "s"),
