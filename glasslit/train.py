@@ -75,8 +75,10 @@ class TrainConfig:
             value = getattr(self, name)
             number = isinstance(value, int | float) and (value > 0 or (value == 0 and name != "learning_rate"))
             if not number and (name, value) != ("level_weight", None):
-                raise ValueError(f"{name} = {value!r}; expected a positive number")
-
+                allowed = {"learning_rate": "above 0", "level_weight": "of at least 0, or None"}.get(
+                    name, "of at least 0"
+                )
+                raise ValueError(f"{name} = {value!r}; expected a number {allowed}")
         betas = self.betas if isinstance(self.betas, list | tuple) else ()
         if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
             raise ValueError(f"betas = {self.betas!r}; expected two numbers from 0 to less than 1, as (0.99, 0.999)")
