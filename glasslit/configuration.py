@@ -50,6 +50,9 @@ class Configuration:
         Propensity from each half of the runs; its noise sets the noise ceiling.
     msd, self_scattering : shape (T, 2), sigma_AA^2 and dimensionless
         Mean squared displacement and F_s(k = 7.2, t) of A and B, averaged over the runs.
+    equilibration : shape (S, 3)
+        One row for each segment of the run that equilibrated it: time at its end, potential energy per particle
+        there, F_s(k = 7.2) of A between its two ends.
     n_trajectories : int
         Number of isoconfigurational runs behind the labels.
     potential, split, seed, engine, name
@@ -82,6 +85,7 @@ class Configuration:
     propensity_half: np.ndarray | None = None
     msd: np.ndarray | None = None
     self_scattering: np.ndarray | None = None
+    equilibration: np.ndarray | None = None
     n_trajectories: int | None = None
     potential: str | None = None
     split: str | None = None
@@ -128,6 +132,9 @@ class Configuration:
             if getattr(self, field) is not None:
                 dtype = np.float64 if field == "inherent_positions" else np.float32
                 set_(self, field, self._checked(where, field, shape, dtype))
+        if self.equilibration is not None:
+            segments = len(np.atleast_1d(self.equilibration))
+            set_(self, "equilibration", self._checked(where, "equilibration", (segments, 3), np.float64))
         for field, kind in {"temperature": float, "n_trajectories": int, "seed": int}.items():
             if getattr(self, field) is not None:
                 set_(self, field, kind(getattr(self, field)))
