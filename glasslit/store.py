@@ -37,6 +37,7 @@ ARRAYS = (
     "propensity_half",
     "msd",
     "self_scattering",
+    "equilibration",
 )
 _TEMPERATURE = re.compile(r"\d+\.\d\d")
 ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "seed", "engine")

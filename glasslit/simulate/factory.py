@@ -8,59 +8,332 @@ another machine, goes on where the last one stopped.
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from ..configuration import Configuration
-from .protocol import WAVE_NUMBER, Engine, _check_box, _energies, _read, _write, maxwell_boltzmann
+from ..kob_andersen import check_potential
+from ..store import load, save
+from .protocol import (
+    WAVE_NUMBER,
+    Engine,
+    Progress,
+    _check_box,
+    _energies,
+    _read,
+    _write,
+    collect,
+    label,
+    make_engine,
+    maxwell_boltzmann,
+)
 
 
-def settle(
-    start: Configuration, temperature: float, segment: float, segments: int, folder: Path, seed: int, engine: Engine
-) -> Configuration:
-    """Equilibrate in segments (NVT), a file for each; resumable.
+@dataclass(frozen=True)
+class Recipe:
+    """How a configuration is made.
 
     Parameters
     ----------
-    start : where to begin; fresh velocities are drawn
     temperature : epsilon_AA / k_B
-    segment, segments : duration of each segment, Lennard-Jones time units, and their number
-    folder : where the frames are kept
-    seed : velocities follow from it and from the start's positions
+    times : when to measure, Lennard-Jones time units
+    n_trajectories : isoconfigurational runs, an even number
+    segment, segments : equilibration: duration of one segment, Lennard-Jones time units, and their number; 0 where
+        the start is in equilibrium already
+    potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
+    engine : one of :data:`glasslit.simulate.protocol.ENGINES`
+    seed : of all velocities
+
+    Raises
+    ------
+    ValueError
+        If a number cannot be meant.
+    """
+
+    temperature: float
+    times: tuple[float, ...]
+    n_trajectories: int = 32
+    segment: float = 0.0
+    segments: int = 0
+    potential: str = "force-shifted"
+    engine: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_potential(self.potential)
+        if not self.temperature > 0 or self.segments < 0 or (self.segments and not self.segment > 0):
+            raise ValueError(
+                f"temperature {self.temperature}, {self.segments} segments of {self.segment}; expected a positive "
+                "temperature and segments of positive duration"
+            )
+
+
+@dataclass(frozen=True)
+class Order:
+    """One configuration to be made: from where, how, and where its files lie."""
+
+    start: Configuration
+    recipe: Recipe
+    folder: Path
+    seed: int
+
+    @property
+    def part(self) -> Path:
+        """The finished configuration."""
+        return self.folder / "configuration.h5"
+
+    def steps(self) -> int:
+        """How many files its making leaves behind, the finished configuration included."""
+        return self.recipe.segments + self.recipe.n_trajectories + 1
+
+    def done(self) -> int:
+        """How many of them are there."""
+        return sum(1 for pattern in ("frame*.npz", "*/run*.npz", self.part.name) for _ in self.folder.glob(pattern))
+
+
+def orders(
+    starts: Sequence[Configuration],
+    recipe: Recipe,
+    count: int,
+    folder: str | Path,
+    *,
+    held_out: tuple[int, int] = (2, 2),
+) -> list[Order]:
+    """What to make: ``count`` configurations from the starts, and who trains with which.
+
+    Each start is used once, then those of the training split again, with other velocities. The last
+    starts are the test ones, those before them validate: no start is in two splits.
+
+    Parameters
+    ----------
+    starts : where to begin
+    recipe : for all of them
+    count : how many
+    folder : where everything is kept
+    held_out : validation and test configurations
+
+    Raises
+    ------
+    ValueError
+        If there are too few starts for three splits, or fewer configurations than starts.
+    """
+    n, (n_val, n_test) = len(starts), held_out
+    n_train = n - n_val - n_test
+    if n_train < 1 or count < n:
+        raise ValueError(
+            f"{n} starts, {n_val} to validate, {n_test} to test, {count} configurations; expected at least one start "
+            "left for training and a configuration from each: give more starts, or hold out fewer"
+        )
+    splits = ["train"] * n_train + ["val"] * n_val + ["test"] * n_test
+    which = [k if k < n else (k - n) % n_train for k in range(count)]
+    return [
+        Order(
+            starts[w].replace(split=splits[w], temperature=recipe.temperature),
+            recipe,
+            Path(folder) / f"T{recipe.temperature:.2f}-{k:04d}",
+            recipe.seed + k,
+        )
+        for k, w in enumerate(which)
+    ]
+
+
+def produce(work: Sequence[Order]) -> list[Path]:
+    """Make some configurations of one recipe, or what is left of them; their files. What a worker does.
+
+    Raises
+    ------
+    ValueError
+        If a folder holds pieces made with other settings.
+    RuntimeError
+        If the simulation fails, with the place named.
+    """
+    left = [order for order in work if not order.part.is_file()]
+    for order in left:
+        _claim(order)
+    if left:
+        recipe = left[0].recipe
+        engine = make_engine(recipe.engine, recipe.potential, workers=1)
+        try:
+            starts = settle(left, engine) if recipe.segments else [order.start for order in left]
+            job = (starts, recipe.times, recipe.n_trajectories, [order.folder for order in left])
+            for _ in label(*job, seed=recipe.seed, engine=engine):
+                pass
+            for order, finished in zip(left, collect(*job, seed=recipe.seed, engine=engine), strict=True):
+                save(order.part, [finished], name=order.folder.name)
+        except RuntimeError as error:
+            raise RuntimeError(f"{', '.join(order.folder.name for order in left)}: {error}") from None
+    return [order.part for order in work]
+
+
+def _content(start: Configuration) -> str:
+    return hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
+
+
+def _claim(order: Order) -> None:
+    """Refuse a folder that was begun with other settings."""
+    recipe = {name: value for name, value in asdict(order.recipe).items() if name != "engine"}
+    told = {"recipe": recipe, "seed": order.seed, "start": _content(order.start)}
+    path, text = order.folder / "recipe.json", json.dumps(told, indent=1)
+    if not path.is_file():
+        order.folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(text)
+        partial.replace(path)
+    elif path.read_text() != text:
+        raise ValueError(
+            f"{order.folder} was begun with other settings ({path.name} tells which); expected the same ones, or "
+            "another folder: name one, or delete this one"
+        )
+
+
+def manufacture(
+    work: Sequence[Order], *, workers: int | None = None, executor: Executor | None = None, patience: float = 1.0
+) -> Iterator[Progress]:
+    """Make every configuration; resumable. :func:`assemble` then writes one file.
+
+    A failing configuration does not stop the others. Without an executor, configurations are
+    made in processes side by side, and a process that dies is replaced.
+
+    Parameters
+    ----------
+    work : what to make
+    workers : processes; by default one per core
+    executor : where to send the work instead, for instance a Dask client's ``get_executor()``; its workers
+        must see the orders' folders
+    patience : seconds between two looks at the folders
+
+    Yields
+    ------
+    :class:`~glasslit.simulate.protocol.Progress`, counted in pieces (frames, runs, configurations).
+
+    Raises
+    ------
+    RuntimeError
+        At the end, if some could not be made: it names them and says why.
+    """
+    total, begun = sum(order.steps() for order in work), time.monotonic()
+    already = sum(order.done() for order in work)
+
+    def progress() -> Progress:
+        done = sum(order.done() for order in work)
+        rate = (done - already) / (time.monotonic() - begun)
+        return Progress(done, total, (total - done) / rate if rate else float("nan"))
+
+    own = executor is None
+    waiting, failed, deaths = [order for order in work if not order.part.is_file()], {}, 0
+    while waiting:
+        pool = executor or ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn"))
+        futures = {pool.submit(produce, [order]): order for order in waiting}
+        try:
+            pending: set[Future[list[Path]]] = set(futures)
+            while pending:
+                _, pending = wait(pending, timeout=patience)
+                yield progress()
+        finally:
+            if own:
+                pool.shutdown(cancel_futures=True)
+        again = []
+        for future, order in futures.items():
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                again.append(order)
+            elif error is not None:
+                failed[order.folder.name] = error
+        deaths += bool(again)
+        if again and deaths > 3:
+            raise RuntimeError(
+                f"worker processes died {deaths} times (out of memory?) with {len(again)} configurations left; "
+                "finished pieces are kept: the same command with fewer workers goes on"
+            )
+        waiting = again
+    if failed:
+        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise RuntimeError(
+            f"{len(failed)} of {len(work)} configurations failed: {told}. The others are finished and kept"
+        )
+    yield Progress(total, total, 0.0)
+
+
+def assemble(work: Sequence[Order], out: str | Path, *, name: str, licence: str, citation: str) -> Path:
+    """The finished configurations in one file, by temperature and order.
+
+    Raises
+    ------
+    ValueError
+        If one is missing.
+    """
+    missing = [order.folder.name for order in work if not order.part.is_file()]
+    if missing:
+        raise ValueError(f"{len(missing)} configurations are missing, {missing[0]} among them; make them first")
+    return save(out, [c for order in work for c in load(order.part)], name=name, licence=licence, citation=citation)
+
+
+def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
+    """Equilibrate in segments (NVT), with a file for each; resumable.
+
+    Fresh velocities are drawn for each order.
+
+    Parameters
+    ----------
+    work : orders of one recipe
+    engine : that of the recipe
 
     Returns
     -------
-    A configuration without labels. Its ``equilibration`` has one row for each segment: time, potential energy per
+    Configurations without labels. Their ``equilibration`` has one row for each segment: time, potential energy per
     particle at its end, F_s(k = 7.2) of A between its ends.
     """
-    _check_box(start.box, engine.potential)
-    content = hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
-    digest = f"{content} {temperature!r} {segment!r} {seed} {engine.potential} {engine.timestep!r}"
-    positions = start.positions
-    rng = np.random.default_rng([seed, int(content[:16], 16)])
-    velocities = maxwell_boltzmann(start.n_particles, temperature, rng)
-    record = []
-    for number in range(segments):
-        path = folder / f"frame{number:02d}.npz"
-        kept = _read(path)
-        if kept is None or str(kept["digest"]) != digest:
-            after, velocities = engine.thermalize(
-                positions, start.types, start.box, velocities, (temperature, temperature), segment
-            )
-            _write(path, positions=after, velocities=velocities, digest=digest, engine=engine.name)
-        else:
-            after, velocities = kept["positions"], kept["velocities"]
-        moved = (after - positions)[start.types == 0]
-        energy = _energies(after, start, engine.potential).mean()
-        record.append([(number + 1) * segment, energy, np.cos(WAVE_NUMBER * moved).mean()])
-        positions = after
-    return Configuration(
-        positions=positions,
-        types=start.types,
-        box=start.box,
-        temperature=temperature,
-        potential=engine.potential,
-        equilibration=np.array(record),
-        engine=engine.name,
-    )
+    recipe = work[0].recipe
+    states, digests = [], []
+    records: list[list[list[float]]] = [[] for _ in work]
+    for order in work:
+        _check_box(order.start.box, engine.potential)
+        content = _content(order.start)
+        rng = np.random.default_rng([order.seed, int(content[:16], 16)])
+        velocities = maxwell_boltzmann(order.start.n_particles, recipe.temperature, rng)
+        states.append((order.start.positions, velocities))
+        digests.append(
+            f"{content} {recipe.temperature!r} {recipe.segment!r} {order.seed} {engine.potential} {engine.timestep!r}"
+        )
+    for number in range(recipe.segments):
+        paths = [order.folder / f"frame{number:02d}.npz" for order in work]
+        kept = [_read(path) for path in paths]
+        missing = [k for k, frame in enumerate(kept) if frame is None or str(frame["digest"]) != digests[k]]
+        made = engine.thermalize_many(
+            [(states[k][0], work[k].start.types, work[k].start.box, states[k][1]) for k in missing],
+            (recipe.temperature, recipe.temperature),
+            recipe.segment,
+        )
+        for k, (positions, velocities) in zip(missing, made, strict=True):
+            frame = {"positions": positions, "velocities": velocities}
+            _write(paths[k], **frame, digest=digests[k], engine=engine.name)
+            kept[k] = frame
+        for k, after in enumerate(kept):
+            assert after is not None
+            start, before = work[k].start, states[k][0]
+            moved = (after["positions"] - before)[start.types == 0]
+            energy = _energies(after["positions"], start, engine.potential).mean()
+            records[k].append([(number + 1) * recipe.segment, energy, np.cos(WAVE_NUMBER * moved).mean()])
+            states[k] = (after["positions"], after["velocities"])
+    return [
+        Configuration(
+            positions=states[k][0],
+            types=order.start.types,
+            box=order.start.box,
+            temperature=recipe.temperature,
+            potential=engine.potential,
+            equilibration=np.array(records[k]),
+            split=order.start.split,
+            engine=engine.name,
+        )
+        for k, order in enumerate(work)
+    ]

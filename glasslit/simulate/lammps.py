@@ -25,7 +25,7 @@ from ..kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
 from ..periodic import wrap
 
 if TYPE_CHECKING:
-    from .protocol import Run
+    from .protocol import Run, System
 
 PAIR_STYLES = {
     "force-shifted": ("lj/smooth/linear", "no"),
@@ -133,6 +133,12 @@ class LammpsEngine:
             start, stop = temperatures
             system.do(f"fix 1 all nvt temp {start} {stop} {damping}", *self._steps(duration))
             return positions + system.displacements(), system.gather("v")
+
+    def thermalize_many(
+        self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """:meth:`thermalize` each of the systems (positions, types, box, velocities), one after the other."""
+        return (self.thermalize(*system, temperatures, duration) for system in systems)
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]:
         """Free (NVE) runs, several at once; yields (number of the run, displacements) as each one ends.

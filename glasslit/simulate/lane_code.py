@@ -7,31 +7,32 @@ particle in all runs; arrays have shape (N, 3, LANES) and begin at a vector's al
 
 from __future__ import annotations
 
-import functools
-from types import SimpleNamespace
 from typing import Any
 
+import numba
 import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
 
-LANES = 16
-ALIGNMENT = 4 * LANES
-DONE, RAN_AWAY = 0, 1
+from .lanes import ALIGNMENT, DONE, LANES, RAN_AWAY
+
+_place, _number = types.intp, types.float32
+_jit = numba.njit(nogil=True, error_model="numpy", cache=True)
 
 
 class _Vectors:
     """Vector instructions on top of an llvmlite builder. Products may fuse into sums, nothing else may change."""
 
     def __init__(self, builder: Any) -> None:
-        from llvmlite import ir
-
-        self.ir, self.b = ir, builder
+        self.b = builder
         self.int32, self.int64, self.float32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
         self.ints, self.floats = ir.VectorType(self.int32, LANES), ir.VectorType(self.float32, LANES)
 
     def splat(self, scalar: Any) -> Any:
-        undefined = self.ir.Constant(self.floats, self.ir.Undefined)
+        undefined = ir.Constant(self.floats, ir.Undefined)
         one = self.b.insert_element(undefined, scalar, self.int32(0))
-        return self.b.shuffle_vector(one, undefined, self.ir.Constant(self.ints, [0] * LANES))
+        return self.b.shuffle_vector(one, undefined, ir.Constant(self.ints, [0] * LANES))
 
     def address(self, array: Any, particle: Any, kind: Any) -> list[Any]:
         """Where the three vectors of a particle are."""
@@ -65,9 +66,9 @@ class _Vectors:
         return self.add(self.add(self.mul(d[0], d[0]), self.mul(d[1], d[1])), self.mul(d[2], d[2]))
 
     def call(self, name: str, *values: Any) -> Any:
-        kind = self.ir.FunctionType(self.floats, [self.floats] * len(values))
+        kind = ir.FunctionType(self.floats, [self.floats] * len(values))
         name = f"llvm.{name}.v{LANES}f32"
-        function = self.b.module.globals.get(name) or self.ir.Function(self.b.module, kind, name)
+        function = self.b.module.globals.get(name) or ir.Function(self.b.module, kind, name)
         return self.b.call(function, values)
 
     def loop(self, first: Any, last: Any, starts: list[Any], body: Any) -> list[Any]:
@@ -95,190 +96,169 @@ class _Vectors:
         return out
 
 
-def _vector_pieces() -> SimpleNamespace:
-    from llvmlite import ir
-    from numba.core import types
-    from numba.extending import intrinsic
+@intrinsic
+def pair_forces(_, x, f, i, members, first, last, sx, sy, sz, c12, c6, cut2, slope):  # type: ignore[no-untyped-def]
+    """Add the forces between i and ``members[first:last]``, all of one type, to both sides."""
 
-    place, number = types.intp, types.float32
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        x, f, i, members, first, last, *scalars = arguments
+        w = _Vectors(builder)
+        *scale, c12, c6, cut2, slope = [w.splat(scalar) for scalar in scalars]
+        here, own = w.load(w.address(x, i, w.ints)), w.address(f, i, w.floats)
+        numbers = builder.inttoptr(members, w.int32.as_pointer())
 
-    @intrinsic
-    def pair_forces(_, x, f, i, members, first, last, sx, sy, sz, c12, c6, cut2, slope):  # type: ignore[no-untyped-def]
-        """Add the forces between i and ``members[first:last]``, all of one type, to both sides."""
+        def body(k: Any, forces: list[Any]) -> list[Any]:
+            j = builder.sext(builder.load(builder.gep(numbers, [k])), w.int64)
+            d = w.difference(w.load(w.address(x, j, w.ints)), here, scale)
+            r2 = w.squared(d)
+            inverse = builder.fdiv(w.splat(w.float32(1.0)), r2)
+            s6 = w.mul(w.mul(inverse, inverse), inverse)
+            g = w.mul(w.mul(s6, w.sub(c6, w.mul(c12, s6))), inverse)
+            g = w.sub(g, w.mul(slope, w.call("sqrt", inverse)))
+            g = builder.select(builder.fcmp_ordered("<", r2, cut2), g, ir.Constant(w.floats, [0.0] * LANES))
+            pair = [w.mul(g, component) for component in d]
+            other = w.address(f, j, w.floats)
+            w.store([w.sub(a, p) for a, p in zip(w.load(other), pair, strict=True)], other)
+            return [w.add(a, p) for a, p in zip(forces, pair, strict=True)]
 
-        def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            x, f, i, members, first, last, *scalars = arguments
-            w = _Vectors(builder)
-            *scale, c12, c6, cut2, slope = [w.splat(scalar) for scalar in scalars]
-            here, own = w.load(w.address(x, i, w.ints)), w.address(f, i, w.floats)
-            numbers = builder.inttoptr(members, w.int32.as_pointer())
+        w.store(w.loop(first, last, w.load(own), body), own)
+        return context.get_dummy_value()
 
-            def body(k: Any, forces: list[Any]) -> list[Any]:
-                j = builder.sext(builder.load(builder.gep(numbers, [k])), w.int64)
-                d = w.difference(w.load(w.address(x, j, w.ints)), here, scale)
-                r2 = w.squared(d)
-                inverse = builder.fdiv(w.splat(w.float32(1.0)), r2)
-                s6 = w.mul(w.mul(inverse, inverse), inverse)
-                g = w.mul(w.mul(s6, w.sub(c6, w.mul(c12, s6))), inverse)
-                g = w.sub(g, w.mul(slope, w.call("sqrt", inverse)))
-                g = builder.select(builder.fcmp_ordered("<", r2, cut2), g, ir.Constant(w.floats, [0.0] * LANES))
-                pair = [w.mul(g, component) for component in d]
-                other = w.address(f, j, w.floats)
-                w.store([w.sub(a, p) for a, p in zip(w.load(other), pair, strict=True)], other)
-                return [w.add(a, p) for a, p in zip(forces, pair, strict=True)]
-
-            w.store(w.loop(first, last, w.load(own), body), own)
-            return context.get_dummy_value()
-
-        return types.void(*[place] * 6, *[number] * 7), code
-
-    @intrinsic
-    def near(_, x, i, j, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
-        """Whether i and j are closer than the limit in any run."""
-
-        def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            x, i, j, *scalars = arguments
-            w = _Vectors(builder)
-            *scale, limit2 = [w.splat(scalar) for scalar in scalars]
-            d = w.difference(w.load(w.address(x, j, w.ints)), w.load(w.address(x, i, w.ints)), scale)
-            close = builder.fcmp_ordered("<", w.squared(d), limit2)
-            mask = ir.IntType(LANES)
-            return builder.icmp_unsigned("!=", builder.bitcast(close, mask), mask(0))
-
-        return types.boolean(*[place] * 3, *[number] * 4), code
-
-    @intrinsic
-    def kick_drift(_, x, v, f, reference, n, half, px, py, pz, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
-        """v += half f; x += p v; whether any particle of any run is further from its reference than the limit."""
-
-        def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-            x, v, f, reference, n, *scalars = arguments
-            w = _Vectors(builder)
-            half, *rest = [w.splat(scalar) for scalar in scalars]
-            per_step, scale, limit2 = rest[:3], rest[3:6], rest[6]
-            mask = ir.IntType(LANES)
-
-            def body(i: Any, far: list[Any]) -> list[Any]:
-                places = {a: w.address(a_, i, kind) for a, a_, kind in (("x", x, w.ints), ("v", v, w.floats))}
-                velocity = [
-                    w.add(a, w.mul(half, b))
-                    for a, b in zip(w.load(places["v"]), w.load(w.address(f, i, w.floats)), strict=True)
-                ]
-                w.store(velocity, places["v"])
-                steps = [
-                    builder.fptosi(w.call("rint", w.mul(a, b)), w.ints)
-                    for a, b in zip(velocity, per_step, strict=True)
-                ]
-                moved = [builder.add(a, b) for a, b in zip(w.load(places["x"]), steps, strict=True)]
-                w.store(moved, places["x"])
-                r2 = w.squared(w.difference(moved, w.load(w.address(reference, i, w.ints)), scale))
-                beyond = builder.bitcast(builder.fcmp_unordered(">", r2, limit2), mask)
-                return [builder.or_(far[0], beyond)]
-
-            (far,) = w.loop(w.int64(0), n, [mask(0)], body)
-            return builder.icmp_unsigned("!=", far, mask(0))
-
-        return types.boolean(*[place] * 5, *[number] * 8), code
-
-    return SimpleNamespace(pair_forces=pair_forces, near=near, kick_drift=kick_drift)
+    return types.void(*[_place] * 6, *[_number] * 7), code
 
 
-@functools.cache
-def compiled() -> SimpleNamespace:
-    """The loops, ready to call; compiled at first use (a few seconds)."""
-    try:
-        import numba
-    except ImportError as error:
-        raise ModuleNotFoundError(
-            f"simulating needs Numba, which is not installed here ({error}): pip install 'glasslit[md]' (in a "
-            "checkout: pip install -c constraints.txt -e '.[md]')"
-        ) from error
-    pieces = _vector_pieces()
-    pair_forces, near, kick_drift = pieces.pair_forces, pieces.near, pieces.kick_drift
-    jit = numba.njit(nogil=True, error_model="numpy")
+@intrinsic
+def near(_, x, i, j, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
+    """Whether i and j are closer than the limit in any run."""
 
-    @jit
-    def all_pairs(x, types, scale, limit2, first, members):  # type: ignore[no-untyped-def]
-        """Half neighbor lists of all particles from all pairs; j > i, and so sorted by type."""
-        count, at, n = 0, x.ctypes.data, len(x)
-        for i in range(n):
-            first[i, 0] = first[i, 1] = count
-            for j in range(i + 1, n):
-                limit = limit2[types[i], types[j]]
-                if near(at, i, j, scale[0], scale[1], scale[2], limit):
-                    members[count] = j
-                    count += 1
-                    if types[j] == 0:
-                        first[i, 1] = count
-            first[i, 2] = count
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        x, i, j, *scalars = arguments
+        w = _Vectors(builder)
+        *scale, limit2 = [w.splat(scalar) for scalar in scalars]
+        d = w.difference(w.load(w.address(x, j, w.ints)), w.load(w.address(x, i, w.ints)), scale)
+        close = builder.fcmp_ordered("<", w.squared(d), limit2)
+        mask = ir.IntType(LANES)
+        return builder.icmp_unsigned("!=", builder.bitcast(close, mask), mask(0))
 
-    @jit
-    def prune(x, types, scale, limit2, first, members, kept_first, kept):  # type: ignore[no-untyped-def]
-        """Of neighbor lists, what is closer than a shorter limit."""
-        count, at, n = 0, x.ctypes.data, len(x)
-        for i in range(n):
-            kept_first[i, 0] = count
-            for t in range(2):
-                limit = limit2[types[i], t]
-                for k in range(first[i, t], first[i, t + 1]):
-                    j = members[k]
-                    kept[count] = j
-                    count += near(at, i, np.int64(j), scale[0], scale[1], scale[2], limit)
-                kept_first[i, t + 1] = count
+    return types.boolean(*[_place] * 3, *[_number] * 4), code
 
-    @jit
-    def forces(x, f, types, scale, table, first, members):  # type: ignore[no-untyped-def]
-        f[:] = 0
-        at, to, list_ = x.ctypes.data, f.ctypes.data, members.ctypes.data
-        for i in range(len(x)):
-            for t in range(2):
-                c12, c6, cut2, slope = table[types[i], t]
-                pair_forces(
-                    at, to, i, list_, first[i, t], first[i, t + 1], scale[0], scale[1], scale[2], c12, c6, cut2, slope
-                )
 
-    @jit
-    def largest_move(x, reference, scale):  # type: ignore[no-untyped-def]
-        """The square of the longest way from a reference, over all particles and runs."""
-        largest = np.float32(0)
-        for i in range(x.shape[0]):
-            for lane in range(LANES):
-                r2 = np.float32(0)
-                for k in range(3):
-                    d = np.float32(np.int32(x[i, k, lane] - reference[i, k, lane])) * scale[k]
-                    r2 += d * d
-                largest = max(largest, r2)
-        return largest
+@intrinsic
+def kick_drift(_, x, v, f, reference, n, half, px, py, pz, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
+    """v += half f; x += p v; whether any particle of any run is further from its reference than the limit."""
 
-    @jit
-    def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
-        """New inner lists, and new outer ones where they have to be (or by force); distances travelled are booked."""
-        inner_reference, outer_reference = references
-        travelled += (x - inner_reference).astype(np.int32)
-        inner_reference[:] = x
-        if force or largest_move(x, outer_reference, scale) > room * room:
-            all_pairs(x, types, scale, outer_limit2, outer[0], outer[1])
-            outer_reference[:] = x
-        prune(x, types, scale, inner_limit2, outer[0], outer[1], inner[0], inner[1])
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        x, v, f, reference, n, *scalars = arguments
+        w = _Vectors(builder)
+        half, *rest = [w.splat(scalar) for scalar in scalars]
+        per_step, scale, limit2 = rest[:3], rest[3:6], rest[6]
+        mask = ir.IntType(LANES)
 
-    @jit
-    def advance(steps, dt, skin, room, x, v, f, types, scale, table, limits, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
-        """Velocity Verlet; ``room`` is how far a particle may go before outer lists are out of date."""
-        half, n = np.float32(dt / 2), len(x)
-        px, py, pz = np.float32(dt / scale[0]), np.float32(dt / scale[1]), np.float32(dt / scale[2])
-        near2, far2 = np.float32(0.25) * skin * skin, skin * skin
-        at, speed, force, reference = x.ctypes.data, v.ctypes.data, f.ctypes.data, references[0].ctypes.data
-        flat_v, flat_f = v.reshape(-1), f.reshape(-1)
-        for _ in range(steps):
-            if kick_drift(
-                at, speed, force, reference, n, half, px, py, pz, scale[0], scale[1], scale[2], near2
-            ):
-                if not largest_move(x, references[0], scale) <= far2:
-                    return RAN_AWAY
-                relist(x, types, scale, limits[0], limits[1], room, False, travelled, references, outer, inner)
-            forces(x, f, types, scale, table, inner[0], inner[1])
-            for k in range(flat_v.size):
-                flat_v[k] += half * flat_f[k]
-        return DONE
+        def body(i: Any, far: list[Any]) -> list[Any]:
+            places = {a: w.address(a_, i, kind) for a, a_, kind in (("x", x, w.ints), ("v", v, w.floats))}
+            velocity = [
+                w.add(a, w.mul(half, b))
+                for a, b in zip(w.load(places["v"]), w.load(w.address(f, i, w.floats)), strict=True)
+            ]
+            w.store(velocity, places["v"])
+            steps = [
+                builder.fptosi(w.call("rint", w.mul(a, b)), w.ints) for a, b in zip(velocity, per_step, strict=True)
+            ]
+            moved = [builder.add(a, b) for a, b in zip(w.load(places["x"]), steps, strict=True)]
+            w.store(moved, places["x"])
+            r2 = w.squared(w.difference(moved, w.load(w.address(reference, i, w.ints)), scale))
+            beyond = builder.bitcast(builder.fcmp_unordered(">", r2, limit2), mask)
+            return [builder.or_(far[0], beyond)]
 
-    return SimpleNamespace(advance=advance, forces=forces, relist=relist)
+        (far,) = w.loop(w.int64(0), n, [mask(0)], body)
+        return builder.icmp_unsigned("!=", far, mask(0))
+
+    return types.boolean(*[_place] * 5, *[_number] * 8), code
+
+
+@_jit
+def all_pairs(x, types, scale, limit2, first, members):  # type: ignore[no-untyped-def]
+    """Half neighbor lists of all particles from all pairs; j > i, and so sorted by type."""
+    count, at, n = 0, x.ctypes.data, len(x)
+    for i in range(n):
+        first[i, 0] = first[i, 1] = count
+        for j in range(i + 1, n):
+            limit = limit2[types[i], types[j]]
+            if near(at, i, j, scale[0], scale[1], scale[2], limit):
+                members[count] = j
+                count += 1
+                if types[j] == 0:
+                    first[i, 1] = count
+        first[i, 2] = count
+
+
+@_jit
+def prune(x, types, scale, limit2, first, members, kept_first, kept):  # type: ignore[no-untyped-def]
+    """Of neighbor lists, what is closer than a shorter limit."""
+    count, at, n = 0, x.ctypes.data, len(x)
+    for i in range(n):
+        kept_first[i, 0] = count
+        for t in range(2):
+            limit = limit2[types[i], t]
+            for k in range(first[i, t], first[i, t + 1]):
+                j = members[k]
+                kept[count] = j
+                count += near(at, i, np.int64(j), scale[0], scale[1], scale[2], limit)
+            kept_first[i, t + 1] = count
+
+
+@_jit
+def forces(x, f, types, scale, table, first, members):  # type: ignore[no-untyped-def]
+    f[:] = 0
+    at, to, list_ = x.ctypes.data, f.ctypes.data, members.ctypes.data
+    for i in range(len(x)):
+        for t in range(2):
+            c12, c6, cut2, slope = table[types[i], t]
+            pair_forces(
+                at, to, i, list_, first[i, t], first[i, t + 1], scale[0], scale[1], scale[2], c12, c6, cut2, slope
+            )
+
+
+@_jit
+def largest_move(x, reference, scale):  # type: ignore[no-untyped-def]
+    """The square of the longest way from a reference, over all particles and runs."""
+    largest = np.float32(0)
+    for i in range(x.shape[0]):
+        for lane in range(LANES):
+            r2 = np.float32(0)
+            for k in range(3):
+                d = np.float32(np.int32(x[i, k, lane] - reference[i, k, lane])) * scale[k]
+                r2 += d * d
+            largest = max(largest, r2)
+    return largest
+
+
+@_jit
+def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
+    """New inner lists, and new outer ones where they have to be (or by force); distances travelled are booked."""
+    inner_reference, outer_reference = references
+    travelled += (x - inner_reference).astype(np.int32)
+    inner_reference[:] = x
+    if force or largest_move(x, outer_reference, scale) > room * room:
+        all_pairs(x, types, scale, outer_limit2, outer[0], outer[1])
+        outer_reference[:] = x
+    prune(x, types, scale, inner_limit2, outer[0], outer[1], inner[0], inner[1])
+
+
+@_jit
+def advance(steps, dt, skin, room, x, v, f, types, scale, table, limits, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
+    """Velocity Verlet; ``room`` is how far a particle may go before outer lists are out of date."""
+    half, n = np.float32(dt / 2), len(x)
+    px, py, pz = np.float32(dt / scale[0]), np.float32(dt / scale[1]), np.float32(dt / scale[2])
+    near2, far2 = np.float32(0.25) * skin * skin, skin * skin
+    at, speed, force, reference = x.ctypes.data, v.ctypes.data, f.ctypes.data, references[0].ctypes.data
+    flat_v, flat_f = v.reshape(-1), f.reshape(-1)
+    for _ in range(steps):
+        if kick_drift(at, speed, force, reference, n, half, px, py, pz, scale[0], scale[1], scale[2], near2):
+            if not largest_move(x, references[0], scale) <= far2:
+                return RAN_AWAY
+            relist(x, types, scale, limits[0], limits[1], room, False, travelled, references, outer, inner)
+        forces(x, f, types, scale, table, inner[0], inner[1])
+        for k in range(flat_v.size):
+            flat_v[k] += half * flat_f[k]
+    return DONE

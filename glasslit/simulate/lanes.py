@@ -1,14 +1,15 @@
 """The lane engine: sixteen isoconfigurational runs at once in the vector lanes of one processor core.
 
 Runs of one ensemble share their particles' neighborhoods for as long as the liquid remembers its start.
-So lane r of every vector register holds run r, one neighbor list serves all sixteen (a pair is in it if it is close in any
-run), and nothing has to be gathered: where a single run has to collect neighbors from all over memory, here each
-load brings one neighbor of sixteen runs. Forces need half of the pairs only, as lanes never collide.
+So lane r of every vector register holds run r, one neighbor list serves all sixteen (a pair is in it if it is
+close in any run), and nothing has to be gathered: where a single run has to collect neighbors from all over
+memory, here each load brings one neighbor of sixteen runs. Forces need half of the pairs only, as lanes never
+collide.
 
 Positions are 32-bit fractions of the box: their difference wraps around as the minimum image does, and
-displacements are sums of integers, exact however long the run. Forces and velocities are single precision. A run's
-result does not depend on which other runs it shared its vectors with, bit for bit. Integrator and time steps are those of
-:mod:`~glasslit.simulate.lammps`, which also minimizes and thermalizes.
+displacements are sums of integers, exact however long the run. Forces and velocities are single precision. A
+run's result does not depend on which other runs it shared its vectors with, bit for bit. Integrator and time
+steps are those of :mod:`~glasslit.simulate.lammps`, which also minimizes and thermalizes.
 
 Loops are compiled by Numba, vector instructions come from its LLVM (``pip install glasslit[md]``).
 """
@@ -18,36 +19,41 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..kob_andersen import EPSILON, SIGMA, cutoffs
+from .fixed import BOX, pair_table, to_fixed
 from .lammps import LammpsEngine
-from .lane_code import ALIGNMENT, LANES, RAN_AWAY, compiled
 
 if TYPE_CHECKING:
     from .protocol import Run
 
+LANES = 16
+ALIGNMENT = 4 * LANES
+"""Bytes of a vector."""
 LARGEST = 32768
 """Most particles that the engine takes."""
-BOX = 2.0**32
-"""Edge of the box in units of the stored positions."""
+DONE, RAN_AWAY = 0, 1
 
 
-def to_fixed(positions: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Positions as signed 32-bit fractions of the box, of the same shape; where they wrap, the box does."""
-    fraction = np.asarray(positions, dtype=np.float64) / box
-    return np.rint((fraction - np.rint(fraction)) * BOX).astype(np.int64).astype(np.uint32).view(np.int32)
+def compiled() -> ModuleType:
+    """The loops (:mod:`~glasslit.simulate.lane_code`); compiled at first use and kept in Numba's cache.
 
-
-def pair_table(potential: str) -> np.ndarray:
-    """What a force loop needs of each pair of types, shape (2, 2, 4): 48 eps sigma^12, 24 eps sigma^6, squared
-    cutoff, and the slope that force-shifting takes away (0 for the other truncations)."""
-    epsilon, sigma, reach = np.array(EPSILON), np.array(SIGMA), cutoffs(potential)
-    c12, c6 = 48 * epsilon * sigma**12, 24 * epsilon * sigma**6
-    slope = (c6 / reach**6 - c12 / reach**12) / reach if potential == "force-shifted" else np.zeros_like(c6)
-    return np.stack([c12, c6, reach**2, slope], axis=-1)
+    Raises
+    ------
+    ModuleNotFoundError
+        If Numba is not installed.
+    """
+    try:
+        from . import lane_code
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"simulating needs Numba, which is not installed here ({error}): pip install 'glasslit[md]' (in a "
+            "checkout: pip install -c constraints.txt -e '.[md]')"
+        ) from error
+    return lane_code
 
 
 class LaneEngine(LammpsEngine):
@@ -88,7 +94,7 @@ class LaneEngine(LammpsEngine):
         """Engine and version, as written into data files."""
         from ..provenance import version
 
-        return f"glasslit lanes {version()}"
+        return f"glasslit lanes {version()} ({super().name})"
 
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]:
         """Free (NVE) runs; yields (number of the run, displacements) as each batch of sixteen ends.

@@ -14,7 +14,7 @@ import hashlib
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +50,10 @@ class Run:
         return sha.hexdigest()
 
 
+System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Positions, types, box and velocities."""
+
+
 class Engine(Protocol):
     """What an engine offers; :class:`~glasslit.simulate.lammps.LammpsEngine` is one."""
 
@@ -71,6 +75,9 @@ class Engine(Protocol):
         duration: float,
         damping: float = ...,
     ) -> tuple[np.ndarray, np.ndarray]: ...
+    def thermalize_many(
+        self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
+    ) -> Iterable[tuple[np.ndarray, np.ndarray]]: ...
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
 
 
@@ -83,11 +90,35 @@ class Progress:
     seconds_left: float
 
 
-def default_engine(potential: str) -> Engine:
-    """The engine that works on every machine."""
-    from .lammps import LammpsEngine
+ENGINES = ("auto", "lanes", "lammps", "gpu")
+"""Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
 
-    return LammpsEngine(potential)
+
+def make_engine(name: str, potential: str, workers: int | None = None) -> Engine:
+    """An engine by its name.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or asks for a GPU where there is none.
+    ModuleNotFoundError
+        If what it needs is not installed.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"engine {name!r}; expected one of {', '.join(ENGINES)}")
+    if name == "lammps":
+        from .lammps import LammpsEngine
+
+        return LammpsEngine(potential, workers=workers)
+    if name == "lanes" or not torch.cuda.is_available():
+        if name == "gpu":
+            raise ValueError("engine 'gpu', but PyTorch finds no CUDA device here; expected one: use 'lanes'")
+        from .lanes import LaneEngine
+
+        return LaneEngine(potential, workers=workers)
+    from .gpu import GpuEngine
+
+    return GpuEngine(potential)
 
 
 def _engine_for(potential: str | None, configuration: Configuration | None, engine: Engine | None) -> Engine:
@@ -97,7 +128,7 @@ def _engine_for(potential: str | None, configuration: Configuration | None, engi
             raise ValueError(f"potential {potential!r} with an engine for {engine.potential!r}; expected the same")
         return engine
     own = configuration.potential if configuration is not None else None
-    return default_engine(potential or own or "force-shifted")
+    return make_engine("auto", potential or own or "force-shifted")
 
 
 def _check_box(box: np.ndarray, potential: str) -> None:
@@ -218,7 +249,7 @@ def label(
     starts: Sequence[Configuration],
     times: Sequence[float],
     n_trajectories: int,
-    folder: str | Path,
+    folder: str | Path | Sequence[Path],
     *,
     seed: int = 0,
     engine: Engine | None = None,
@@ -230,7 +261,7 @@ def label(
     starts : equilibrated configurations, each with a temperature
     times : shape (T,), when to measure, Lennard-Jones units
     n_trajectories : runs per start; an even number of at least 2, for two halves
-    folder : where finished runs are kept; named again, they are not made again
+    folder : where finished runs are kept, one for all starts or one for each; named again, they are not made again
     seed : velocities follow from the seed, the start's positions and the number of the run
     engine : by default LAMMPS with the force-shifted potential
 
@@ -245,7 +276,7 @@ def label(
         folder holds runs made with other input.
     """
     engine = _engine_for(None, None, engine)
-    plan = _plan(starts, times, n_trajectories, Path(folder), seed, engine)
+    plan = _plan(starts, times, n_trajectories, folder, seed, engine)
     waiting = [(path, run) for path, run in plan if _read_run(path, run, engine) is None]
     total, done = len(plan), len(plan) - len(waiting)
     cost = [run.times[-1] * len(run.types) for _, run in waiting]
@@ -263,7 +294,7 @@ def collect(
     starts: Sequence[Configuration],
     times: Sequence[float],
     n_trajectories: int,
-    folder: str | Path,
+    folder: str | Path | Sequence[Path],
     *,
     seed: int = 0,
     engine: Engine | None = None,
@@ -283,7 +314,7 @@ def collect(
         If a run is missing or was made with other input.
     """
     engine = _engine_for(None, None, engine)
-    plan = _plan(starts, times, n_trajectories, Path(folder), seed, engine)
+    plan = _plan(starts, times, n_trajectories, folder, seed, engine)
     missing = [path for path, run in plan if _read_run(path, run, engine) is None]
     if missing:
         raise ValueError(
@@ -337,7 +368,7 @@ def _plan(
     starts: Sequence[Configuration],
     times: Sequence[float],
     n_trajectories: int,
-    folder: Path,
+    folder: str | Path | Sequence[Path],
     seed: int,
     engine: Engine,
 ) -> list[tuple[Path, Run]]:
@@ -347,8 +378,9 @@ def _plan(
         raise ValueError(f"times {when.tolist()}; expected at least one, positive and increasing")
     if n_trajectories < 2 or n_trajectories % 2:
         raise ValueError(f"n_trajectories = {n_trajectories}; expected an even number, for two halves of equal size")
+    folders = [Path(folder)] * len(starts) if isinstance(folder, str | Path) else folder
     plan = []
-    for start in starts:
+    for start, own in zip(starts, folders, strict=True):
         if start.temperature is None:
             raise ValueError(f"{start!r} has no temperature; expected one: use .replace(temperature=...)")
         _check_box(start.box, engine.potential)
@@ -357,7 +389,7 @@ def _plan(
             rng = np.random.default_rng([seed, int(content, 16), number])
             velocities = maxwell_boltzmann(start.n_particles, start.temperature, rng)
             run = Run(start.positions, velocities, start.types, start.box, when)
-            plan.append((folder / f"T{start.temperature:.2f}-{content}" / f"run{number:03d}.npz", run))
+            plan.append((own / f"T{start.temperature:.2f}-{content}" / f"run{number:03d}.npz", run))
     return plan
 
 
