@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from .configuration import Configuration
 from .kob_andersen import POTENTIALS, TAU_ALPHA, TIME_GRIDS
 from .provenance import version
+from .published import fetch_botan_small, read_published
+from .simulate import Progress
+from .simulate.protocol import ENGINES
 from .store import load, save
 
 
@@ -35,35 +39,165 @@ def main(words: Sequence[str] | None = None) -> None:
         "--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)"
     )
     labels.add_argument("--seed", type=int, default=0, help="of the velocities (default: 0)")
-    labels.add_argument("--workers", type=int, help="processes side by side (default: one per core)")
+    labels.add_argument("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
+    labels.add_argument("--workers", type=int, help="runs or batches of runs side by side (default: one per core)")
     labels.set_defaults(run=_label)
+    _add_simulate(
+        commands.add_parser(
+            "simulate",
+            help="make a data set: equilibrate, quench, label",
+            description="Make equilibrated configurations with labels, each an independent piece of work. Killed and "
+            "started again, it goes on where it was.",
+        )
+    )
+    data = commands.add_parser("data", help="say what a data set holds, and check it")
+    data.add_argument("what", nargs="?", choices=["show", "check"], default="show", help="(default: show)")
+    data.add_argument("data", help="'starter', 'standard' or an .h5 file")
+    data.set_defaults(run=_data)
     arguments = parser.parse_args(words)
     try:
         arguments.run(arguments)
-    except (ValueError, ModuleNotFoundError) as error:
+    except (ValueError, RuntimeError, ModuleNotFoundError) as error:
         parser.exit(2, f"glasslit: {error}\n")
+    except OSError as error:
+        parser.exit(2, f"glasslit: {error}; what was finished is kept: the same command goes on once that is mended\n")
     except KeyboardInterrupt:
         parser.exit(130, "\nglasslit: interrupted; the same command goes on from here\n")
 
 
 def _label(arguments: argparse.Namespace) -> None:
     from .simulate import collect, label
-    from .simulate.lammps import LammpsEngine
+    from .simulate.protocol import make_engine
 
     starts = load(arguments.data, T=arguments.temperature, split=arguments.split)
-    times = arguments.times or TIME_GRIDS.get(arguments.temperature)
-    if times is None:
-        raise ValueError(f"no published times for T = {arguments.temperature}; give --times")
-    until = arguments.until or (times[-1] if arguments.times else TAU_ALPHA[arguments.temperature])
-    times = [t for t in times if t <= until]
-    engine = LammpsEngine(arguments.potential, workers=arguments.workers)
+    times = _times(arguments, arguments.temperature)
+    engine = make_engine(arguments.engine, arguments.potential, workers=arguments.workers)
     job = (starts, times, arguments.trajectories, arguments.out.with_suffix(".runs"))
-    with tqdm(total=len(starts) * arguments.trajectories, unit="run") as bar:
-        for progress in label(*job, seed=arguments.seed, engine=engine):
-            bar.update(progress.done - bar.n)
-            if progress.seconds_left == progress.seconds_left:  # nothing is known before the first run
-                bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
+    _watch(label(*job, seed=arguments.seed, engine=engine), "run")
     save(arguments.out, collect(*job, seed=arguments.seed, engine=engine))
+
+
+def _times(arguments: argparse.Namespace, temperature: float) -> tuple[float, ...]:
+    """When to measure: as asked for, else the published grid up to tau_alpha."""
+    times = arguments.times or TIME_GRIDS.get(temperature)
+    if times is None:
+        raise ValueError(f"no published times for T = {temperature}; give --times")
+    until = arguments.until or (times[-1] if arguments.times else TAU_ALPHA[temperature])
+    return tuple(t for t in times if t <= until)
+
+
+def _watch(work: Iterable[Progress], unit: str) -> None:
+    """A progress bar."""
+    with tqdm(unit=unit) as bar:
+        for progress in work:
+            bar.total = progress.total
+            bar.update(progress.done - bar.n)
+            if progress.seconds_left == progress.seconds_left:  # nothing is known before the first
+                bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
+
+
+def _add_simulate(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-o", "--out", type=Path, required=True, help="the .h5 file to write")
+    add("-T", "--temperature", type=float, nargs="+", required=True, help="temperatures, epsilon_AA / k_B")
+    add("--starts", help="'botan-small' (ten published configurations at T = 0.44, downloaded), 'starter' or an .h5 "
+        "file (its coldest temperature); default: lattices that are melted and cooled")  # fmt: skip
+    add("-N", "--particles", type=int, default=4096, help="of a lattice (default: %(default)s)")
+    add("--fraction-b", type=float, default=0.2, help="of a lattice (default: %(default)s)")
+    add("--density", type=float, default=1.2, help="of a lattice, per sigma_AA^3 (default: %(default)s)")
+    add("--configurations", type=int, default=16, help="at each temperature (default: %(default)s)")
+    add(
+        "--hold-out",
+        type=int,
+        nargs=2,
+        default=[2, 2],
+        metavar=("VAL", "TEST"),
+        help="starts kept apart (default: 2 2)",
+    )
+    add("--trajectories", type=int, default=32, help="runs per configuration (default: %(default)s)")
+    add("--equilibrate", type=float, default=5.0, help="for how many tau_alpha (default: %(default)s); 0: not at all")
+    add("--tau-alpha", type=float, help="relaxation time where the literature's is not known to this program")
+    add("--times", type=float, nargs="+", help="when to measure (default: the published grid)")
+    add("--until", type=float, help="leave out later times (default: tau_alpha)")
+    add("--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
+    add("--seed", type=int, default=0, help="of all velocities (default: 0)")
+    add("--workers", type=int, help="configurations side by side (default: one per core)")
+    add("--dask", metavar="ADDRESS", help="send the work to this Dask scheduler instead (tcp://HOST:PORT)")
+    add("--folder", type=Path, help="where pieces are kept (default: beside the output)")
+    add("--licence", default="unstated", help="of the data, written into the file")
+    add("--citation", default="unstated", help="how to cite them, written into the file")
+    parser.set_defaults(run=_simulate)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
+    from .simulate import factory
+
+    folder = arguments.folder or arguments.out.with_suffix(".pieces")
+    work = []
+    for temperature in arguments.temperature:
+        tau = arguments.tau_alpha or TAU_ALPHA.get(temperature)
+        if tau is None:
+            raise ValueError(
+                f"tau_alpha at T = {temperature} is not known to this program; give --tau-alpha and --times"
+            )
+        segments = 10 if arguments.equilibrate else 0
+        recipe = factory.Recipe(
+            temperature=temperature,
+            times=_times(arguments, temperature),
+            n_trajectories=arguments.trajectories,
+            segment=arguments.equilibrate * tau / 10,
+            segments=segments,
+            melt=0.0 if arguments.starts else max(20.0, tau / 2),
+            potential=arguments.potential,
+            engine=arguments.engine,
+            seed=arguments.seed,
+        )
+        work += factory.orders(
+            _starts(arguments), recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out)
+        )
+    executor = None
+    if arguments.dask:
+        from distributed import Client
+
+        executor = Client(arguments.dask).get_executor()
+    _watch(factory.manufacture(work, workers=arguments.workers, executor=executor), "piece")
+    out = factory.assemble(
+        work, arguments.out, name=arguments.out.stem, licence=arguments.licence, citation=arguments.citation
+    )
+    tqdm.write(f"{out}: {len(work)} configurations; pieces are in {folder}, no longer needed")
+
+
+def _starts(arguments: argparse.Namespace) -> list[Configuration]:
+    """Where the configurations of a new data set begin."""
+    from .simulate.factory import lattice
+
+    if arguments.starts == "botan-small":
+        return read_published(fetch_botan_small() / "train")
+    if arguments.starts:
+        found = load(arguments.starts)
+        coldest = min(c.temperature for c in found if c.temperature)
+        return [c for c in found if c.temperature == coldest][: arguments.configurations]
+    seeds = range(arguments.seed, arguments.seed + arguments.configurations)
+    return [lattice(arguments.particles, arguments.fraction_b, arguments.density, seed) for seed in seeds]
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from .checks import check_data, describe
+
+    found = load(arguments.data)
+    tqdm.write(describe(found).T.to_string())
+    if arguments.what == "check":
+        checks = check_data(found)
+        for check in sorted(checks, key=lambda check: check.holds):
+            at = "" if check.temperature is None else f", T = {check.temperature:.2f}"
+            tqdm.write(
+                f"{'ok  ' if check.holds else 'FAIL'} {check.name}{at}: {check.found:.4g} "
+                f"(expected {check.expected:.4g} +- {check.tolerance:.2g}, {check.source})"
+            )
+        failed = sum(not check.holds for check in checks)
+        if failed:
+            raise ValueError(f"{failed} of {len(checks)} checks fail")
 
 
 if __name__ == "__main__":

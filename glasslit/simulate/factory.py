@@ -37,6 +37,9 @@ from .protocol import (
     maxwell_boltzmann,
 )
 
+HOT = 2.0
+"""Temperature at which a lattice melts."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -49,6 +52,7 @@ class Recipe:
     n_trajectories : isoconfigurational runs, an even number
     segment, segments : equilibration: duration of one segment, Lennard-Jones time units, and their number; 0 where
         the start is in equilibrium already
+    melt : duration of a cooling from T = 2 before that, for a start that never was a liquid
     potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
     engine : one of :data:`glasslit.simulate.protocol.ENGINES`
     seed : of all velocities
@@ -64,17 +68,20 @@ class Recipe:
     n_trajectories: int = 32
     segment: float = 0.0
     segments: int = 0
+    melt: float = 0.0
     potential: str = "force-shifted"
     engine: str = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_potential(self.potential)
-        if not self.temperature > 0 or self.segments < 0 or (self.segments and not self.segment > 0):
+        if not self.temperature > 0 or self.segments < 0 or (self.segments and not self.segment > 0) or self.melt < 0:
             raise ValueError(
-                f"temperature {self.temperature}, {self.segments} segments of {self.segment}; expected a positive "
-                "temperature and segments of positive duration"
+                f"temperature {self.temperature}, {self.segments} segments of {self.segment}, melt {self.melt}; "
+                "expected a positive temperature and durations that are not negative"
             )
+        if self.melt and not self.segments:
+            raise ValueError("a start that has to melt, and no equilibration after it; expected some segments")
 
 
 @dataclass(frozen=True)
@@ -93,11 +100,45 @@ class Order:
 
     def steps(self) -> int:
         """How many files its making leaves behind, the finished configuration included."""
-        return self.recipe.segments + self.recipe.n_trajectories + 1
+        return bool(self.recipe.melt) + self.recipe.segments + self.recipe.n_trajectories + 1
 
     def done(self) -> int:
         """How many of them are there."""
         return sum(1 for pattern in ("frame*.npz", "*/run*.npz", self.part.name) for _ in self.folder.glob(pattern))
+
+
+def lattice(n: int, fraction_b: float = 0.2, density: float = 1.2, seed: int = 0) -> Configuration:
+    """A start from nothing: n particles on a cubic lattice with gaps, types dealt at random. It has to melt.
+
+    Parameters
+    ----------
+    n : number of particles
+    fraction_b : part of them that is of type B
+    density : particles per sigma_AA^3
+    seed : who sits where
+
+    Raises
+    ------
+    ValueError
+        If a number cannot be meant.
+
+    Examples
+    --------
+    >>> lattice(1000)
+    Configuration(N=1000 (800 A, 200 B), box=[9.41, 9.41, 9.41], density=1.2)
+    """
+    if n < 1 or not 0 <= fraction_b <= 1 or not density > 0:
+        raise ValueError(
+            f"{n} particles, a fraction {fraction_b} of them B, density {density}; expected at least one particle, a "
+            "fraction from 0 to 1 and a positive density"
+        )
+    rng = np.random.default_rng(seed)
+    edge, sites = (n / density) ** (1 / 3), int(np.ceil(round(n ** (1 / 3), 9)))
+    grid = np.stack(np.meshgrid(*[np.arange(sites)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    positions = (rng.permutation(grid)[:n] + rng.uniform(0.45, 0.55, size=(n, 3))) * edge / sites
+    types = np.zeros(n, dtype=np.int8)
+    types[rng.permutation(n)[: round(fraction_b * n)]] = 1
+    return Configuration(positions=positions, types=types, box=np.full(3, edge))
 
 
 def orders(
@@ -303,27 +344,30 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
         states.append((order.start.positions, velocities))
         digests.append(
             f"{content} {recipe.temperature!r} {recipe.segment!r} {order.seed} {engine.potential} {engine.timestep!r}"
+            + (f" {recipe.melt!r}" if recipe.melt else "")
         )
-    for number in range(recipe.segments):
-        paths = [order.folder / f"frame{number:02d}.npz" for order in work]
-        kept = [_read(path) for path in paths]
+    stages = [(f"frame{number:02d}.npz", recipe.temperature, recipe.segment) for number in range(recipe.segments)]
+    if recipe.melt:
+        stages.insert(0, ("frame-melt.npz", HOT, recipe.melt))
+    for number, (name, begin, duration) in enumerate(stages, start=1 - bool(recipe.melt)):
+        kept = [_read(order.folder / name) for order in work]
         missing = [k for k, frame in enumerate(kept) if frame is None or str(frame["digest"]) != digests[k]]
-        made = engine.thermalize_many(
-            [(states[k][0], work[k].start.types, work[k].start.box, states[k][1]) for k in missing],
-            (recipe.temperature, recipe.temperature),
-            recipe.segment,
-        )
+        systems = [(states[k][0], work[k].start.types, work[k].start.box, states[k][1]) for k in missing]
+        if number == 0:  # a lattice has overlaps
+            systems = [(engine.minimize(x, types, box), types, box, v) for x, types, box, v in systems]
+        made = engine.thermalize_many(systems, (begin, recipe.temperature), duration)
         for k, (positions, velocities) in zip(missing, made, strict=True):
             frame = {"positions": positions, "velocities": velocities}
-            _write(paths[k], **frame, digest=digests[k], engine=engine.name)
+            _write(work[k].folder / name, **frame, digest=digests[k], engine=engine.name)
             kept[k] = frame
         for k, after in enumerate(kept):
             assert after is not None
             start, before = work[k].start, states[k][0]
-            moved = (after["positions"] - before)[start.types == 0]
-            energy = _energies(after["positions"], start, engine.potential).mean()
-            records[k].append([(number + 1) * recipe.segment, energy, np.cos(WAVE_NUMBER * moved).mean()])
             states[k] = (after["positions"], after["velocities"])
+            if number:
+                moved = (after["positions"] - before)[start.types == 0]
+                energy = _energies(after["positions"], start, engine.potential).mean()
+                records[k].append([number * recipe.segment, energy, np.cos(WAVE_NUMBER * moved).mean()])
     return [
         Configuration(
             positions=states[k][0],

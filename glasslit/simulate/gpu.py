@@ -5,9 +5,10 @@ whole GPU leave most of it idle at 4096 particles and synchronize all of it in e
 block holds a whole system, so a step needs no more than a barrier inside the block, and a GPU of 132 multiprocessors
 runs hundreds of systems in one launch. :mod:`~glasslit.simulate.gpu_code` has the kernels.
 
-Positions are 32-bit fractions of the box (:mod:`~glasslit.simulate.fixed`), displacements sums of integers, velocities and
-forces single precision; FIRE works in double precision. Numba compiles at first use (``pip install glasslit[gpu]``);
-it was taken rather than CuPy because its simulator runs the same source without a GPU, which the tests do.
+Positions are 32-bit fractions of the box (:mod:`~glasslit.simulate.fixed`), displacements sums of integers,
+velocities and forces single precision; FIRE works in double precision. Numba compiles at first use
+(``pip install glasslit[gpu]``); it was taken rather than CuPy because its simulator runs the same source without a
+GPU, which the tests do.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class _State:
         self.order = np.argsort(types, kind="stable")
         kinds = len(table)
         first = np.searchsorted(np.asarray(types)[self.order], np.arange(kinds + 1)).astype(np.int32)
-        # rows of the list for neighbors of each type: twice what the mean density asks for, and never more than there are
+        # list rows for neighbors of each type: twice what the mean density asks for, and never more than there are
         density = np.diff(first) / np.prod(self.box)
         mean = 4.2 * (reach.max(axis=0) + engine.skin) ** 3 * density
         rows = 4 * np.ceil(np.minimum(2 * mean + 32, np.diff(first)) / 4).astype(int)
@@ -249,8 +250,8 @@ class _State:
         room = self.engine.shared - 8 * self.code.SUMS - 1024  # sums of FIRE; what CUDA keeps for itself
         if 4 * self.on_chip > room or self.n > 65535:
             raise ValueError(
-                f"{self.n} particles need {4 * self.on_chip} bytes of on-chip memory; this device has {room} to a block: "
-                f"expected at most about {room // 17} particles: use LammpsEngine for larger systems"
+                f"{self.n} particles need {4 * self.on_chip} bytes of on-chip memory; this device has {room} to a "
+                f"block; expected at most about {room // 17} particles: use LammpsEngine for larger systems"
             )
 
     def lists(self, *more: Any) -> tuple[Any, ...]:

@@ -4,15 +4,15 @@ Imported only when a GPU engine is made. Written in Numba's CUDA dialect, so tha
 thread by thread in Python, in Numba's simulator (``NUMBA_ENABLE_CUDASIM=1``).
 
 Arguments that all share, with S systems of N particles of K types: ``x, reference`` (S, 3, N) int32; ``travelled``
-(S, 3, N) int64; ``scale`` (3,); ``table`` (K, K, 5); ``limits`` (K, K); ``first_of, rows`` (K + 1,): where particles and
-list rows of each type begin; ``cells`` (3,); ``neighbors`` the lists, and ``words`` the same memory, four numbers at
-once: four rows of one particle lie together, particles side by side; ``counts`` (S, K, N); ``wrong`` (S,) flags.
+(S, 3, N) int64; ``scale`` (3,); ``table`` (K, K, 5); ``limits`` (K, K); ``first_of, rows`` (K + 1,): where particles
+and list rows of each type begin; ``cells`` (3,); ``neighbors`` the lists, and ``words`` the same memory, four numbers
+at once: four rows of one particle lie together, particles side by side; ``counts`` (S, K, N); ``wrong`` (S,) flags.
 
 On chip (dynamic shared memory, 32-bit words): 3 N positions, N numbers of particles sorted by cell, the cells' first
-places. In the GPU's L2 cache or memory, read in order: velocities, references, and a full Verlet list of 16-bit numbers
-(900 kB at N = 4096: no on-chip memory holds it, but it is read at most once in a step, side by side, 64 bytes
-a warp). Each thread owns the particles t, t + threads, ...; it alone adds up their forces, in the order of the list,
-so nothing is atomic but the counting of cells, and the same input gives the same bits.
+places. In the GPU's L2 cache or memory, read in order: velocities, references, and a full Verlet list of 16-bit
+numbers (1 MB at N = 4096: no on-chip memory holds it, but a step reads it once, side by side, 256 bytes a warp). Each
+thread owns the particles t, t + threads, ...; it alone adds up their forces, in the order of the list, so nothing is
+atomic but the counting of cells, and the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SUMS = 1024
 
 
 @cuda.jit(device=True)
-def _cell(x, count):  # type: ignore[no-untyped-def]
+def _cell(x, count):
     """Which of ``count`` cells along an edge a position lies in."""
     return ((np.int64(x) + np.int64(2147483648)) * count) >> 32
 
 
 @cuda.jit(device=True)
-def _relist(b, shared, n, cells, reference, travelled, scale, limits, first_of, rows, neighbors, counts, wrong):  # type: ignore[no-untyped-def]
+def _relist(b, shared, n, cells, reference, travelled, scale, limits, first_of, rows, neighbors, counts, wrong):
     """New neighbor lists from a cell list built on chip; distances travelled since the last ones are booked."""
     t, threads = cuda.threadIdx.x, cuda.blockDim.x
     nx, ny, nz = cells[0], cells[1], cells[2]
@@ -115,7 +115,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
     """The kernels for one precision of the forces (``numpy.float32`` or ``float64``), with or without a thermostat."""
 
     @cuda.jit(device=True, inline="always")
-    def force_on(b, i, shared, n, scale, table, first_of, rows, words, counts):  # type: ignore[no-untyped-def]
+    def force_on(b, i, shared, n, scale, table, first_of, rows, words, counts):
         """Force on particle i and its potential energy (half of each pair)."""
         fx, fy, fz, energy = real(0), real(0), real(0), real(0)
         xi, yi, zi = shared[i], shared[n + i], shared[2 * n + i]
@@ -153,20 +153,20 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         return fx, fy, fz, energy
 
     @cuda.jit(device=True)
-    def load(b, shared, n, x):  # type: ignore[no-untyped-def]
+    def load(b, shared, n, x):
         for i in range(cuda.threadIdx.x, n, cuda.blockDim.x):
             for k in range(3):
                 shared[k * n + i] = x[b, k, i]
         cuda.syncthreads()
 
     @cuda.jit(device=True)
-    def unload(b, shared, n, x):  # type: ignore[no-untyped-def]
+    def unload(b, shared, n, x):
         for i in range(cuda.threadIdx.x, n, cuda.blockDim.x):
             for k in range(3):
                 x[b, k, i] = shared[k * n + i]
 
     @cuda.jit(device=True)
-    def far(b, i, shared, n, reference, scale):  # type: ignore[no-untyped-def]
+    def far(b, i, shared, n, reference, scale):
         """Squared distance from where the particle was when its list was made."""
         dx = np.float32(np.int32(shared[i] - reference[b, 0, i])) * scale[0]
         dy = np.float32(np.int32(shared[n + i] - reference[b, 1, i])) * scale[1]
@@ -174,7 +174,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         return dx * dx + dy * dy + dz * dz
 
     @cuda.jit(device=True)
-    def total(values, value):  # type: ignore[no-untyped-def]
+    def total(values, value):
         """The sum of one value of each thread, for all of them; in a fixed order."""
         t, stride = cuda.threadIdx.x, cuda.blockDim.x
         values[t] = value
@@ -190,7 +190,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         return result
 
     @cuda.jit(fastmath=fastmath)
-    def probe(  # type: ignore[no-untyped-def]
+    def probe(
         x,
         reference,
         travelled,
@@ -217,7 +217,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
             force[b, 0, i], force[b, 1, i], force[b, 2, i], energy[b, i] = fx, fy, fz, e
 
     @cuda.jit(fastmath=fastmath)
-    def advance(  # type: ignore[no-untyped-def]
+    def advance(
         steps, dt, skin, keep, heat, x, v, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong, random,
     ):  # fmt: skip
@@ -272,13 +272,14 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         unload(b, shared, n, x)
 
     @cuda.jit
-    def fire(  # type: ignore[no-untyped-def]
+    def fire(
         steps, tolerance, skin, x, v, state, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong,
     ):  # fmt: skip
-        """FIRE (Bitzek et al., PRL 97, 170201, 2006). ``state`` is (time step, mixing, steps downhill), kept between calls.
+        """FIRE (Bitzek et al., PRL 97, 170201, 2006).
 
-        A particle goes at most 0.1 sigma_AA in a step. NOT_DONE stays set until the largest force is below the tolerance.
+        ``state`` is (time step, mixing, steps downhill), kept between calls. A particle goes at most 0.1 sigma_AA in a
+        step. NOT_DONE stays set until the largest force is below the tolerance.
         """
         b, n = cuda.blockIdx.x, x.shape[2]
         t, threads = cuda.threadIdx.x, cuda.blockDim.x

@@ -97,10 +97,10 @@ class _Vectors:
 
 
 @intrinsic
-def pair_forces(_, x, f, i, members, first, last, sx, sy, sz, c12, c6, cut2, slope):  # type: ignore[no-untyped-def]
+def pair_forces(_, x, f, i, members, first, last, sx, sy, sz, c12, c6, cut2, slope):
     """Add the forces between i and ``members[first:last]``, all of one type, to both sides."""
 
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def code(context, builder, signature, arguments):
         x, f, i, members, first, last, *scalars = arguments
         w = _Vectors(builder)
         *scale, c12, c6, cut2, slope = [w.splat(scalar) for scalar in scalars]
@@ -128,10 +128,10 @@ def pair_forces(_, x, f, i, members, first, last, sx, sy, sz, c12, c6, cut2, slo
 
 
 @intrinsic
-def near(_, x, i, j, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
+def near(_, x, i, j, sx, sy, sz, limit2):
     """Whether i and j are closer than the limit in any run."""
 
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def code(context, builder, signature, arguments):
         x, i, j, *scalars = arguments
         w = _Vectors(builder)
         *scale, limit2 = [w.splat(scalar) for scalar in scalars]
@@ -144,10 +144,10 @@ def near(_, x, i, j, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def kick_drift(_, x, v, f, reference, n, half, px, py, pz, sx, sy, sz, limit2):  # type: ignore[no-untyped-def]
+def kick_drift(_, x, v, f, reference, n, half, px, py, pz, sx, sy, sz, limit2):
     """v += half f; x += p v; whether any particle of any run is further from its reference than the limit."""
 
-    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def code(context, builder, signature, arguments):
         x, v, f, reference, n, *scalars = arguments
         w = _Vectors(builder)
         half, *rest = [w.splat(scalar) for scalar in scalars]
@@ -177,7 +177,7 @@ def kick_drift(_, x, v, f, reference, n, half, px, py, pz, sx, sy, sz, limit2): 
 
 
 @_jit
-def all_pairs(x, types, scale, limit2, first, members):  # type: ignore[no-untyped-def]
+def all_pairs(x, types, scale, limit2, first, members):
     """Half neighbor lists of all particles from all pairs; j > i, and so sorted by type."""
     count, at, n = 0, x.ctypes.data, len(x)
     for i in range(n):
@@ -193,7 +193,7 @@ def all_pairs(x, types, scale, limit2, first, members):  # type: ignore[no-untyp
 
 
 @_jit
-def prune(x, types, scale, limit2, first, members, kept_first, kept):  # type: ignore[no-untyped-def]
+def prune(x, types, scale, limit2, first, members, kept_first, kept):
     """Of neighbor lists, what is closer than a shorter limit."""
     count, at, n = 0, x.ctypes.data, len(x)
     for i in range(n):
@@ -208,7 +208,7 @@ def prune(x, types, scale, limit2, first, members, kept_first, kept):  # type: i
 
 
 @_jit
-def forces(x, f, types, scale, table, first, members):  # type: ignore[no-untyped-def]
+def forces(x, f, types, scale, table, first, members):
     f[:] = 0
     at, to, list_ = x.ctypes.data, f.ctypes.data, members.ctypes.data
     for i in range(len(x)):
@@ -220,7 +220,7 @@ def forces(x, f, types, scale, table, first, members):  # type: ignore[no-untype
 
 
 @_jit
-def largest_move(x, reference, scale):  # type: ignore[no-untyped-def]
+def largest_move(x, reference, scale):
     """The square of the longest way from a reference, over all particles and runs."""
     largest = np.float32(0)
     for i in range(x.shape[0]):
@@ -234,7 +234,7 @@ def largest_move(x, reference, scale):  # type: ignore[no-untyped-def]
 
 
 @_jit
-def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
+def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, references, outer, inner):
     """New inner lists, and new outer ones where they have to be (or by force); distances travelled are booked."""
     inner_reference, outer_reference = references
     travelled += (x - inner_reference).astype(np.int32)
@@ -246,7 +246,7 @@ def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, 
 
 
 @_jit
-def advance(steps, dt, skin, room, x, v, f, types, scale, table, limits, travelled, references, outer, inner):  # type: ignore[no-untyped-def]
+def advance(steps, dt, skin, room, x, v, f, types, scale, table, limits, travelled, references, outer, inner):
     """Velocity Verlet; ``room`` is how far a particle may go before outer lists are out of date."""
     half, n = np.float32(dt / 2), len(x)
     px, py, pz = np.float32(dt / scale[0]), np.float32(dt / scale[1]), np.float32(dt / scale[2])
