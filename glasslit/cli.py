@@ -134,7 +134,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
     from .simulate import factory
 
     folder = arguments.folder or arguments.out.with_suffix(".pieces")
-    work = []
+    starts, work = _starts(arguments), []
     for temperature in arguments.temperature:
         tau = arguments.tau_alpha or TAU_ALPHA.get(temperature)
         if tau is None:
@@ -148,14 +148,12 @@ def _simulate(arguments: argparse.Namespace) -> None:
             n_trajectories=arguments.trajectories,
             segment=arguments.equilibrate * tau / 10,
             segments=segments,
-            melt=0.0 if arguments.starts else max(20.0, tau / 2),
+            melt=max(20.0, tau / 2) if segments and any(c.temperature != temperature for c in starts) else 0.0,
             potential=arguments.potential,
             engine=arguments.engine,
             seed=arguments.seed,
         )
-        work += factory.orders(
-            _starts(arguments), recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out)
-        )
+        work += factory.orders(starts, recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out))
     executor = None
     if arguments.dask:
         from distributed import Client

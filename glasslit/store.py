@@ -90,32 +90,36 @@ def save(
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     count: dict[str, int] = {}
-    with h5py.File(partial, "w") as file:
-        file.attrs.update(
-            {
-                "schema": SCHEMA,
-                "schema_version": SCHEMA_VERSION,
-                "name": name or path.stem,
-                "licence": licence,
-                "citation": citation,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            }
-        )
-        for configuration in configurations:
-            at = f"{configuration.temperature:.2f}"
-            index = count[at] = count.get(at, -1) + 1
-            group = file.create_group(f"{at}/{index:04d}")
-            for field in ARRAYS:
-                value = getattr(configuration, field)
-                if value is not None:
-                    group.create_dataset(field, data=value, **_storage(value))
-            for field in ATTRIBUTES:
-                value = getattr(configuration, field)
-                if value is not None:
-                    group.attrs[field] = value
-            group.attrs["density"] = configuration.density
-            group.attrs["glasslit_version"] = version()
-            group.attrs["git_revision"] = git_revision()
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(
+                {
+                    "schema": SCHEMA,
+                    "schema_version": SCHEMA_VERSION,
+                    "name": name or path.stem,
+                    "licence": licence,
+                    "citation": citation,
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            for configuration in configurations:
+                at = f"{configuration.temperature:.2f}"
+                index = count[at] = count.get(at, -1) + 1
+                group = file.create_group(f"{at}/{index:04d}")
+                for field in ARRAYS:
+                    value = getattr(configuration, field)
+                    if value is not None:
+                        group.create_dataset(field, data=value, **_storage(value))
+                for field in ATTRIBUTES:
+                    value = getattr(configuration, field)
+                    if value is not None:
+                        group.attrs[field] = value
+                group.attrs["density"] = configuration.density
+                group.attrs["glasslit_version"] = version()
+                group.attrs["git_revision"] = git_revision()
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
     partial.replace(path)
     return path
 

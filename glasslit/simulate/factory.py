@@ -52,7 +52,8 @@ class Recipe:
     n_trajectories : isoconfigurational runs, an even number
     segment, segments : equilibration: duration of one segment, Lennard-Jones time units, and their number; 0 where
         the start is in equilibrium already
-    melt : duration of a cooling from T = 2 before that, for a start that never was a liquid
+    melt : duration of a linear cooling from T = 2 before that, for a start that never was a liquid, or one of another
+        temperature: heated directly, a deeply supercooled liquid keeps its memory beyond five tau_alpha
     potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
     engine : one of :data:`glasslit.simulate.protocol.ENGINES`
     seed : of all velocities
@@ -178,7 +179,9 @@ def orders(
     which = [k if k < n else (k - n) % n_train for k in range(count)]
     return [
         Order(
-            starts[w].replace(split=splits[w], temperature=recipe.temperature),
+            starts[w].replace(split=splits[w])
+            if recipe.segments
+            else starts[w].replace(split=splits[w], temperature=recipe.temperature),
             recipe,
             Path(folder) / f"T{recipe.temperature:.2f}-{k:04d}",
             recipe.seed + k,
@@ -353,8 +356,16 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
         kept = [_read(order.folder / name) for order in work]
         missing = [k for k, frame in enumerate(kept) if frame is None or str(frame["digest"]) != digests[k]]
         systems = [(states[k][0], work[k].start.types, work[k].start.box, states[k][1]) for k in missing]
-        if number == 0:  # a lattice has overlaps
-            systems = [(engine.minimize(x, types, box), types, box, v) for x, types, box, v in systems]
+        if number == 0:
+            systems = [
+                (
+                    x if work[k].start.temperature else engine.minimize(x, types, box),
+                    types,
+                    box,
+                    v,
+                )  # a lattice is tight
+                for k, (x, types, box, v) in zip(missing, systems, strict=True)
+            ]
         made = engine.thermalize_many(systems, (begin, recipe.temperature), duration)
         for k, (positions, velocities) in zip(missing, made, strict=True):
             frame = {"positions": positions, "velocities": velocities}

@@ -48,7 +48,7 @@ class GpuEngine:
     potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
     timestep : longest time step of velocity Verlet, Lennard-Jones time units
     skin : how far beyond the cutoff the neighbor lists reach, sigma_AA; decides the speed only
-    threads : threads of a block, by default one for four particles
+    threads : threads of a block, by default one for eight particles
     replicas : most systems in one launch, by default four for each multiprocessor
     launch : particle-steps of one launch and system; between launches an interrupt is heard
     seed : of the thermostat, together with the velocities that it starts from
@@ -235,7 +235,7 @@ class _State:
         self.rows, self.first = d(np.concatenate([[0], np.cumsum(rows)]).astype(np.int32)), d(first)
         self.table = d(np.concatenate([table, lift[..., None]], axis=-1))
         self.limits = d(((reach + engine.skin) ** 2).astype(np.float32))
-        self.scale, self.cell_counts = d((self.box / BOX).astype(np.float32)), d(self.cells)
+        self.scale, self.cell_counts = d(self.box / BOX), d(self.cells)
         x = np.stack([to_fixed(positions, self.box)[self.order].T for positions, *_ in systems])
         self.x, self.reference = d(x), d(x)
         self.v = d(np.stack([v[self.order].T for *_, v in systems]).astype(np.float32))
@@ -263,7 +263,7 @@ class _State:
 
     def launch(self, kernel: Any, arguments: tuple[Any, ...]) -> None:
         """One block for each system."""
-        wanted = self.engine.threads or -(-self.n // 4)
+        wanted = self.engine.threads or -(-self.n // 8)
         threads = min(self.code.SUMS, 32 * -(-wanted // 32))
         if SIMULATED:
             threads = min(self.n, self.engine.threads or 8)

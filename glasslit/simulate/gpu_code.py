@@ -29,12 +29,20 @@ FULL, RAN_AWAY, NOT_DONE = 1, 2, 4
 """Bits of what went wrong: a list is full, a particle ran away, FIRE has not arrived."""
 SUMS = 1024
 """Most threads in a block."""
+REGISTERS = 64
+"""Most registers of a thread: a multiprocessor has 65,536, so 1024 threads can be at work on it."""
 
 
 @cuda.jit(device=True)
 def _cell(x, count):
     """Which of ``count`` cells along an edge a position lies in."""
     return ((np.int64(x) + np.int64(2147483648)) * count) >> 32
+
+
+@cuda.jit(device=True)
+def _whole(step):
+    """A step as a whole number; a particle that runs away goes a quarter of the box, and is caught."""
+    return np.int32(math.floor(min(max(step, -1e9), 1e9) + 0.5))
 
 
 @cuda.jit(device=True)
@@ -90,9 +98,9 @@ def _relist(b, shared, n, cells, reference, travelled, scale, limits, first_of, 
                     c = (((cx + ax + nx) % nx) * ny + (cy + ay + ny) % ny) * nz + (cz + az + nz) % nz
                     for at in range(shared[heads + c + 1], shared[heads + c + 2] if c + 1 < total else n):
                         j = shared[order + at]
-                        dx = np.float32(np.int32(shared[j] - xi)) * scale[0]
-                        dy = np.float32(np.int32(shared[n + j] - yi)) * scale[1]
-                        dz = np.float32(np.int32(shared[2 * n + j] - zi)) * scale[2]
+                        dx = np.float32(np.int32(shared[j] - xi)) * np.float32(scale[0])
+                        dy = np.float32(np.int32(shared[n + j] - yi)) * np.float32(scale[1])
+                        dz = np.float32(np.int32(shared[2 * n + j] - zi)) * np.float32(scale[2])
                         tj = 0
                         for kind in range(1, kinds):
                             tj += 1 if j >= first_of[kind] else 0
@@ -111,7 +119,7 @@ def _relist(b, shared, n, cells, reference, travelled, scale, limits, first_of, 
     cuda.syncthreads()
 
 
-def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace:
+def build(real: Any, thermostat: bool) -> SimpleNamespace:
     """The kernels for one precision of the forces (``numpy.float32`` or ``float64``), with or without a thermostat."""
 
     @cuda.jit(device=True, inline="always")
@@ -168,9 +176,9 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
     @cuda.jit(device=True)
     def far(b, i, shared, n, reference, scale):
         """Squared distance from where the particle was when its list was made."""
-        dx = np.float32(np.int32(shared[i] - reference[b, 0, i])) * scale[0]
-        dy = np.float32(np.int32(shared[n + i] - reference[b, 1, i])) * scale[1]
-        dz = np.float32(np.int32(shared[2 * n + i] - reference[b, 2, i])) * scale[2]
+        dx = np.float32(np.int32(shared[i] - reference[b, 0, i])) * np.float32(scale[0])
+        dy = np.float32(np.int32(shared[n + i] - reference[b, 1, i])) * np.float32(scale[1])
+        dz = np.float32(np.int32(shared[2 * n + i] - reference[b, 2, i])) * np.float32(scale[2])
         return dx * dx + dy * dy + dz * dz
 
     @cuda.jit(device=True)
@@ -189,7 +197,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         cuda.syncthreads()
         return result
 
-    @cuda.jit(fastmath=fastmath)
+    @cuda.jit(fastmath=True, max_registers=REGISTERS)
     def probe(
         x,
         reference,
@@ -216,7 +224,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
             fx, fy, fz, e = force_on(b, i, shared, n, scale, table, first_of, rows, words, counts)
             force[b, 0, i], force[b, 1, i], force[b, 2, i], energy[b, i] = fx, fy, fz, e
 
-    @cuda.jit(fastmath=fastmath)
+    @cuda.jit(fastmath=True, max_registers=REGISTERS)
     def advance(
         steps, dt, skin, keep, heat, x, v, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong, random,
@@ -233,7 +241,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
         load(b, shared, n, x)
         stale = True
         near2, far2 = np.float32(0.25) * skin * skin, skin * skin
-        px, py, pz = dt / scale[0], dt / scale[1], dt / scale[2]
+        px, py, pz = np.float32(dt / scale[0]), np.float32(dt / scale[1]), np.float32(dt / scale[2])
         for step in range(steps + 1):
             if stale:
                 _relist(
@@ -260,9 +268,9 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
                         vx = np.float32(0.5) * (vx + wx)
                         vy = np.float32(0.5) * (vy + wy)
                         vz = np.float32(0.5) * (vz + wz)
-                    shared[i] = np.int32(shared[i] + np.int32(math.floor(vx * px + np.float32(0.5))))
-                    shared[n + i] = np.int32(shared[n + i] + np.int32(math.floor(vy * py + np.float32(0.5))))
-                    shared[2 * n + i] = np.int32(shared[2 * n + i] + np.int32(math.floor(vz * pz + np.float32(0.5))))
+                    shared[i] = np.int32(shared[i] + _whole(vx * px))
+                    shared[n + i] = np.int32(shared[n + i] + _whole(vy * py))
+                    shared[2 * n + i] = np.int32(shared[2 * n + i] + _whole(vz * pz))
                     r2 = far(b, i, shared, n, reference, scale)
                     if r2 > near2:
                         moved = True
@@ -271,7 +279,7 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
                 stale = cuda.syncthreads_or(np.int32(moved)) != 0
         unload(b, shared, n, x)
 
-    @cuda.jit
+    @cuda.jit(max_registers=REGISTERS)
     def fire(
         steps, tolerance, skin, x, v, state, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong,
@@ -326,9 +334,9 @@ def build(real: Any, thermostat: bool, fastmath: bool = True) -> SimpleNamespace
                 vx, vy, vz = v[b, 0, i], v[b, 1, i], v[b, 2, i]
                 way = dt * math.sqrt(vx * vx + vy * vy + vz * vz)
                 short = dt if way < 0.1 else dt * 0.1 / way
-                shared[i] = np.int32(shared[i] + np.int32(math.floor(vx * short / scale[0] + 0.5)))
-                shared[n + i] = np.int32(shared[n + i] + np.int32(math.floor(vy * short / scale[1] + 0.5)))
-                shared[2 * n + i] = np.int32(shared[2 * n + i] + np.int32(math.floor(vz * short / scale[2] + 0.5)))
+                shared[i] = np.int32(shared[i] + _whole(vx * short / scale[0]))
+                shared[n + i] = np.int32(shared[n + i] + _whole(vy * short / scale[1]))
+                shared[2 * n + i] = np.int32(shared[2 * n + i] + _whole(vz * short / scale[2]))
                 if far(b, i, shared, n, reference, scale) > near2:
                     moved = True
             stale = cuda.syncthreads_or(np.int32(moved)) != 0

