@@ -42,8 +42,8 @@ ENOUGH = 4
 """Configurations that a standard error needs before three of it decide anything."""
 
 ENERGIES_044 = {"thermal": (-6.212, 0.004), "inherent": (-6.849, 0.008)}
-"""Energy per particle and its error: T = 0.44, force-shifted (Shiba et al. 2023, recomputed). The thermal one is the mean
-of twelve published configurations with a spread of 0.014."""
+"""Energy per particle and its error: T = 0.44, force-shifted (Shiba et al. 2023, recomputed). The thermal one is
+the mean of twelve published configurations with a spread of 0.014."""
 
 _Row = tuple[str, float, float, float, str]
 _ALWAYS = ("positions", "types", "times")

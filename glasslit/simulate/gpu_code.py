@@ -18,6 +18,7 @@ atomic but the counting of cells, and the same input gives the same bits.
 from __future__ import annotations
 
 import math
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,7 @@ SUMS = 1024
 """Most threads in a block."""
 REGISTERS = 64
 """Most registers of a thread: a multiprocessor has 65,536, so 1024 threads can be at work on it."""
+_LIMIT = {} if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else {"max_registers": REGISTERS}
 
 
 @cuda.jit(device=True)
@@ -197,7 +199,7 @@ def build(real: Any, thermostat: bool) -> SimpleNamespace:
         cuda.syncthreads()
         return result
 
-    @cuda.jit(fastmath=True, max_registers=REGISTERS)
+    @cuda.jit(fastmath=True, **_LIMIT)
     def probe(
         x,
         reference,
@@ -224,7 +226,7 @@ def build(real: Any, thermostat: bool) -> SimpleNamespace:
             fx, fy, fz, e = force_on(b, i, shared, n, scale, table, first_of, rows, words, counts)
             force[b, 0, i], force[b, 1, i], force[b, 2, i], energy[b, i] = fx, fy, fz, e
 
-    @cuda.jit(fastmath=True, max_registers=REGISTERS)
+    @cuda.jit(fastmath=True, **_LIMIT)
     def advance(
         steps, dt, skin, keep, heat, x, v, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong, random,
@@ -279,7 +281,7 @@ def build(real: Any, thermostat: bool) -> SimpleNamespace:
                 stale = cuda.syncthreads_or(np.int32(moved)) != 0
         unload(b, shared, n, x)
 
-    @cuda.jit(max_registers=REGISTERS)
+    @cuda.jit(**_LIMIT)
     def fire(
         steps, tolerance, skin, x, v, state, reference, travelled, scale, table, limits, first_of, rows, cells,
         neighbors, words, counts, wrong,
