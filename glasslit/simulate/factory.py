@@ -23,9 +23,9 @@ import numpy as np
 from ..configuration import Configuration
 from ..kob_andersen import check_potential
 from ..store import load, save
+from .engines import Engine, make_engine
 from .protocol import (
     WAVE_NUMBER,
-    Engine,
     Progress,
     _check_box,
     _energies,
@@ -33,7 +33,6 @@ from .protocol import (
     _write,
     collect,
     label,
-    make_engine,
     maxwell_boltzmann,
 )
 
@@ -55,7 +54,7 @@ class Recipe:
     melt : duration of a linear cooling from T = 2 before that, for a start that never was a liquid, or one of another
         temperature: heated directly, a deeply supercooled liquid keeps its memory beyond five tau_alpha
     potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
-    engine : one of :data:`glasslit.simulate.protocol.ENGINES`
+    engine : one of :data:`glasslit.simulate.engines.ENGINES`
     seed : of all velocities
 
     Raises
@@ -307,8 +306,10 @@ def manufacture(
     yield Progress(total, total, 0.0)
 
 
-def assemble(work: Sequence[Order], out: str | Path, *, name: str, licence: str, citation: str) -> Path:
-    """The finished configurations in one file, by temperature and order.
+def assemble(
+    work: Sequence[Order], out: str | Path, *, name: str, licence: str, citation: str, compact: bool = False
+) -> Path:
+    """The finished configurations in one file, by temperature and order. Options as in :func:`glasslit.save`.
 
     Raises
     ------
@@ -318,7 +319,14 @@ def assemble(work: Sequence[Order], out: str | Path, *, name: str, licence: str,
     missing = [order.folder.name for order in work if not order.part.is_file()]
     if missing:
         raise ValueError(f"{len(missing)} configurations are missing, {missing[0]} among them; make them first")
-    return save(out, [c for order in work for c in load(order.part)], name=name, licence=licence, citation=citation)
+    return save(
+        out,
+        [c for order in work for c in load(order.part)],
+        name=name,
+        licence=licence,
+        citation=citation,
+        compact=compact,
+    )
 
 
 def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:

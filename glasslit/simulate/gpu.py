@@ -25,7 +25,7 @@ from ..kob_andersen import check_potential
 from .fixed import BOX, pair_table, to_fixed
 
 if TYPE_CHECKING:
-    from .protocol import Run, System
+    from .engines import Run, System
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
 

@@ -25,7 +25,7 @@ from ..kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
 from ..periodic import wrap
 
 if TYPE_CHECKING:
-    from .protocol import Run, System
+    from .engines import Run, System
 
 PAIR_STYLES = {
     "force-shifted": ("lj/smooth/linear", "no"),

@@ -209,6 +209,7 @@ def prune(x, types, scale, limit2, first, members, kept_first, kept):
 
 @_jit
 def forces(x, f, types, scale, table, first, members):
+    """Forces on all particles, from the inner lists."""
     f[:] = 0
     at, to, list_ = x.ctypes.data, f.ctypes.data, members.ctypes.data
     for i in range(len(x)):

@@ -28,7 +28,7 @@ from .fixed import BOX, pair_table, to_fixed
 from .lammps import LammpsEngine
 
 if TYPE_CHECKING:
-    from .protocol import Run
+    from .engines import Run
 
 LANES = 16
 ALIGNMENT = 4 * LANES

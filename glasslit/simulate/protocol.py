@@ -14,71 +14,20 @@ import hashlib
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..configuration import Configuration
 from ..kob_andersen import cutoffs, energy_per_particle
+from .engines import Engine, Run, make_engine
 
 WAVE_NUMBER = 7.2
 """k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One free run: where every particle starts, how fast, and when to look.
-
-    positions, velocities of shape (N, 3); types (N,); box (3,); times (T,).
-    """
-
-    positions: np.ndarray
-    velocities: np.ndarray
-    types: np.ndarray
-    box: np.ndarray
-    times: np.ndarray
-
-    def digest(self, potential: str, timestep: float) -> str:
-        """SHA-256 of all that decides the outcome."""
-        sha = hashlib.sha256(f"{potential} {timestep!r}".encode())
-        for array in (self.positions, self.velocities, self.types, self.box, self.times):
-            sha.update(np.ascontiguousarray(array).tobytes())
-        return sha.hexdigest()
-
-
-System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Positions, types, box and velocities."""
-
-
-class Engine(Protocol):
-    """What an engine offers; :class:`~glasslit.simulate.lammps.LammpsEngine` is one."""
-
-    potential: str
-    timestep: float
-
-    @property
-    def name(self) -> str: ...
-    def minimize(
-        self, positions: np.ndarray, types: np.ndarray, box: np.ndarray, tolerance: float = ...
-    ) -> np.ndarray: ...
-    def thermalize(
-        self,
-        positions: np.ndarray,
-        types: np.ndarray,
-        box: np.ndarray,
-        velocities: np.ndarray,
-        temperatures: tuple[float, float],
-        duration: float,
-        damping: float = ...,
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-    def thermalize_many(
-        self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
-    ) -> Iterable[tuple[np.ndarray, np.ndarray]]: ...
-    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
 
 
 @dataclass(frozen=True)
@@ -88,37 +37,6 @@ class Progress:
     done: int
     total: int
     seconds_left: float
-
-
-ENGINES = ("auto", "lanes", "lammps", "gpu")
-"""Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
-
-
-def make_engine(name: str, potential: str, workers: int | None = None) -> Engine:
-    """An engine by its name.
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown, or asks for a GPU where there is none.
-    ModuleNotFoundError
-        If what it needs is not installed.
-    """
-    if name not in ENGINES:
-        raise ValueError(f"engine {name!r}; expected one of {', '.join(ENGINES)}")
-    if name == "lammps":
-        from .lammps import LammpsEngine
-
-        return LammpsEngine(potential, workers=workers)
-    if name == "lanes" or not torch.cuda.is_available():
-        if name == "gpu":
-            raise ValueError("engine 'gpu', but PyTorch finds no CUDA device here; expected one: use 'lanes'")
-        from .lanes import LaneEngine
-
-        return LaneEngine(potential, workers=workers)
-    from .gpu import GpuEngine
-
-    return GpuEngine(potential)
 
 
 def _engine_for(potential: str | None, configuration: Configuration | None, engine: Engine | None) -> Engine:

@@ -1,0 +1,99 @@
+"""What an engine takes and offers, and which engines there are.
+
+``lanes`` (:class:`~glasslit.simulate.lanes.LaneEngine`) advances sixteen runs in the vector lanes of one core, ``gpu``
+(:class:`~glasslit.simulate.gpu.GpuEngine`) one system on each multiprocessor, ``lammps``
+(:class:`~glasslit.simulate.lammps.LammpsEngine`) one run on each core, and is what the others are held to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+
+@dataclass(frozen=True)
+class Run:
+    """One free run: where every particle starts, how fast, and when to look.
+
+    positions, velocities of shape (N, 3); types (N,); box (3,); times (T,).
+    """
+
+    positions: np.ndarray
+    velocities: np.ndarray
+    types: np.ndarray
+    box: np.ndarray
+    times: np.ndarray
+
+    def digest(self, potential: str, timestep: float) -> str:
+        """SHA-256 of all that decides the outcome."""
+        sha = hashlib.sha256(f"{potential} {timestep!r}".encode())
+        for array in (self.positions, self.velocities, self.types, self.box, self.times):
+            sha.update(np.ascontiguousarray(array).tobytes())
+        return sha.hexdigest()
+
+
+System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Positions, types, box and velocities."""
+
+
+class Engine(Protocol):
+    """What an engine offers; :class:`~glasslit.simulate.lammps.LammpsEngine` is one."""
+
+    potential: str
+    timestep: float
+
+    @property
+    def name(self) -> str: ...
+    def minimize(
+        self, positions: np.ndarray, types: np.ndarray, box: np.ndarray, tolerance: float = ...
+    ) -> np.ndarray: ...
+    def thermalize(
+        self,
+        positions: np.ndarray,
+        types: np.ndarray,
+        box: np.ndarray,
+        velocities: np.ndarray,
+        temperatures: tuple[float, float],
+        duration: float,
+        damping: float = ...,
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+    def thermalize_many(
+        self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
+    ) -> Iterable[tuple[np.ndarray, np.ndarray]]: ...
+    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
+
+
+ENGINES = ("auto", "lanes", "lammps", "gpu")
+"""Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
+
+
+def make_engine(name: str, potential: str, workers: int | None = None) -> Engine:
+    """An engine by its name.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, or asks for a GPU where there is none.
+    ModuleNotFoundError
+        If what it needs is not installed.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"engine {name!r}; expected one of {', '.join(ENGINES)}")
+    if name == "lammps":
+        from .lammps import LammpsEngine
+
+        return LammpsEngine(potential, workers=workers)
+    if name == "lanes" or not torch.cuda.is_available():
+        if name == "gpu":
+            raise ValueError("engine 'gpu', but PyTorch finds no CUDA device here; expected one: use 'lanes'")
+        from .lanes import LaneEngine
+
+        return LaneEngine(potential, workers=workers)
+    from .gpu import GpuEngine
+
+    return GpuEngine(potential)
