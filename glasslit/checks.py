@@ -221,6 +221,9 @@ def _error(values: list[float]) -> float:
 
 
 def _labels(group: list[Configuration]) -> Iterator[_Row]:
+    grids = {tuple(c.times) for c in group if c.propensity is not None}
+    if grids:
+        yield "time grids beyond one", len(grids) - 1, 0, 0, "a network needs the same times for all"
     for c in group:
         if c.propensity is None or not c.propensity.size:
             continue
@@ -316,11 +319,18 @@ def _equilibrium(group: list[Configuration]) -> Iterator[_Row]:
     for column, name in ((1, "energy"), (2, "F_s of A")):
         drifts = []
         for record in records:
-            half = (len(record) - 1) // 2
-            if half:  # the first segment heats or cools: not counted
-                drifts.append(record[-half:, column].mean() - record[1 : 1 + half, column].mean())
+            late = record[len(record) // 2 :, column]  # the first half is there to forget the start
+            half = len(late) // 2
+            if half:
+                drifts.append(late[-half:].mean() - late[:half].mean())
         if len(drifts) >= ENOUGH:
-            yield f"drift of {name} while equilibrating", np.mean(drifts), 0, 3 * _error(drifts), "steady state"
+            yield (
+                f"drift of {name} in the second half of equilibration",
+                np.mean(drifts),
+                0,
+                3 * _error(drifts),
+                "steady state",
+            )
     spans = [c.equilibration[-1, 0] / _tau(c) for c in group if c.equilibration is not None and len(c.equilibration)]
     if known := [span for span in spans if not math.isnan(span)]:
         yield "shortest equilibration / tau_alpha", min(known), math.nan, math.nan, "stated, not judged"

@@ -89,10 +89,10 @@ def test_a_configuration_has_all_it_should(starts, tmp_path):
 
 def test_other_settings_in_the_same_folder_are_refused(starts, tmp_path):
     produce(orders(starts[:1], RECIPE, 1, tmp_path, held_out=(0, 0)))
-    (tmp_path / "T0.90-0000" / "configuration.h5").unlink()
     other = Recipe(0.9, (0.05, 0.2), n_trajectories=6, segment=0.2, segments=2, seed=7)
     with pytest.raises(ValueError, match=r"begun with other settings \(recipe\.json tells which\)"):
-        produce(orders(starts[:1], other, 1, tmp_path, held_out=(0, 0)))
+        produce(orders(starts[:1], other, 1, tmp_path, held_out=(0, 0)))  # although it is finished
+    (tmp_path / "T0.90-0000" / "configuration.h5").unlink()
     with pytest.raises(ValueError, match="1 configurations are missing"):
         finish(orders(starts[:1], RECIPE, 1, tmp_path, held_out=(0, 0)), tmp_path / "out.h5")
 
@@ -180,12 +180,18 @@ def command(folder, out, *more):
 
 def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path):
     gl.save(tmp_path / "starts.h5", starts)
-    process = subprocess.Popen(command(tmp_path, "killed.h5"), stderr=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(command(tmp_path, "killed.h5"), stderr=subprocess.DEVNULL)
     folder = tmp_path / "killed.pieces"
     while process.poll() is None and len(files(folder)) < 13:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):  # nobody computes on for nobody
+        assert time.monotonic() < until, "a worker outlives its parent"
+        time.sleep(0.1)
+    assert children
     kept = files(folder)
     assert len(kept) < 4 * 16
     assert not (tmp_path / "killed.h5").exists()

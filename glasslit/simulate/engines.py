@@ -8,6 +8,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -97,3 +100,14 @@ def make_engine(name: str, potential: str, workers: int | None = None) -> Engine
     from .gpu import GpuEngine
 
     return GpuEngine(potential)
+
+
+def end_with_parent(parent: int) -> None:
+    """In a worker: end when the parent is gone (killed), instead of computing on for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -23,7 +23,7 @@ import numpy as np
 from ..configuration import Configuration
 from ..kob_andersen import check_potential
 from ..store import load, save
-from .engines import Engine, make_engine
+from .engines import Engine, end_with_parent, make_engine
 from .protocol import (
     WAVE_NUMBER,
     Progress,
@@ -199,9 +199,9 @@ def produce(work: Sequence[Order]) -> list[Path]:
     RuntimeError
         If the simulation fails, with the place named.
     """
-    left = [order for order in work if not order.part.is_file()]
-    for order in left:
+    for order in work:
         _claim(order)
+    left = [order for order in work if not order.part.is_file()]
     if left:
         recipe = left[0].recipe
         engine = make_engine(recipe.engine, recipe.potential, workers=1)
@@ -272,9 +272,16 @@ def manufacture(
         return Progress(done, total, (total - done) / rate if rate else float("nan"))
 
     own = executor is None
+    for order in work:
+        _claim(order)
     waiting, failed, deaths = [order for order in work if not order.part.is_file()], {}, 0
     while waiting:
-        pool = executor or ProcessPoolExecutor(workers or os.cpu_count() or 1, mp_context=get_context("spawn"))
+        pool = executor or ProcessPoolExecutor(
+            workers or os.cpu_count() or 1,
+            mp_context=get_context("spawn"),
+            initializer=end_with_parent,
+            initargs=(os.getpid(),),
+        )
         futures = {pool.submit(produce, [order]): order for order in waiting}
         try:
             pending: set[Future[list[Path]]] = set(futures)

@@ -12,8 +12,6 @@ import ctypes
 import importlib.metadata
 import multiprocessing
 import os
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -23,6 +21,7 @@ import numpy as np
 
 from ..kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
 from ..periodic import wrap
+from .engines import end_with_parent
 
 if TYPE_CHECKING:
     from .engines import Run, System
@@ -152,7 +151,7 @@ class LammpsEngine:
         with ProcessPoolExecutor(
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_end_with_parent,
+            initializer=end_with_parent,
             initargs=(os.getpid(),),
         ) as pool:
             futures = {pool.submit(self._run, run): k for k, run in enumerate(runs)}
@@ -242,14 +241,3 @@ class _System:
 
     def __exit__(self, *exception: object) -> None:
         self.lmp.close()
-
-
-def _end_with_parent(parent: int) -> None:
-    """In a worker: end when the parent is gone (killed), instead of computing on for nobody."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
