@@ -111,7 +111,11 @@ def test_recipes_that_cannot_be_meant(change, message):
         Recipe(**({"temperature": 0.9, "times": (0.1,), "segment": 0.2, "segments": 2} | change))
 
 
-def test_a_failing_configuration_does_not_stop_the_others(starts, tmp_path):
+@pytest.mark.parametrize("together", [False, True])
+def test_a_failing_configuration_does_not_stop_the_others(starts, tmp_path, monkeypatch, together):
+    """Nor where all of them are made in one go, as on a GPU: then they are tried one by one."""
+    if together:
+        monkeypatch.setattr(factory, "resolve", lambda name: "gpu")
     crowded = starts[1].positions.copy()
     crowded[1] = crowded[0] + [0.02, 0, 0]
     bad = [starts[0], starts[1].replace(positions=crowded, inherent_positions=None), *starts[2:]]

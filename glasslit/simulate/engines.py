@@ -75,6 +75,19 @@ ENGINES = ("auto", "lanes", "lammps", "gpu")
 """Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
 
 
+def resolve(name: str) -> str:
+    """Which engine a name means here: "auto" is "gpu" or "lanes".
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown.
+    """
+    if name not in ENGINES:
+        raise ValueError(f"engine {name!r}; expected one of {', '.join(ENGINES)}")
+    return ("gpu" if torch.cuda.is_available() else "lanes") if name == "auto" else name
+
+
 def make_engine(name: str, potential: str, workers: int | None = None) -> Engine:
     """An engine by its name.
 
@@ -85,21 +98,18 @@ def make_engine(name: str, potential: str, workers: int | None = None) -> Engine
     ModuleNotFoundError
         If what it needs is not installed.
     """
-    if name not in ENGINES:
-        raise ValueError(f"engine {name!r}; expected one of {', '.join(ENGINES)}")
-    if name == "lammps":
-        from .lammps import LammpsEngine
+    name = resolve(name)
+    if name == "gpu":
+        from .gpu import GpuEngine
 
-        return LammpsEngine(potential, workers=workers)
-    if name == "lanes" or not torch.cuda.is_available():
-        if name == "gpu":
-            raise ValueError("engine 'gpu', but PyTorch finds no CUDA device here; expected one: use 'lanes'")
+        return GpuEngine(potential)
+    if name == "lanes":
         from .lanes import LaneEngine
 
         return LaneEngine(potential, workers=workers)
-    from .gpu import GpuEngine
+    from .lammps import LammpsEngine
 
-    return GpuEngine(potential)
+    return LammpsEngine(potential, workers=workers)
 
 
 def end_with_parent(parent: int) -> None:

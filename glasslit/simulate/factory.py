@@ -23,7 +23,7 @@ import numpy as np
 from ..configuration import Configuration
 from ..kob_andersen import check_potential
 from ..store import load, save
-from .engines import Engine, end_with_parent, make_engine
+from .engines import Engine, end_with_parent, make_engine, resolve
 from .protocol import (
     WAVE_NUMBER,
     Progress,
@@ -274,7 +274,11 @@ def manufacture(
     own = executor is None
     for order in work:
         _claim(order)
-    waiting, failed, deaths = [order for order in work if not order.part.is_file()], {}, 0
+    left, failed, deaths = [order for order in work if not order.part.is_file()], {}, 0
+    waiting = [[order] for order in left]
+    if any(resolve(order.recipe.engine) == "gpu" for order in left):  # which makes many at once
+        recipes = {id(order.recipe): order.recipe for order in left}.values()
+        waiting, workers = [[order for order in left if order.recipe is recipe] for recipe in recipes], 1
     while waiting:
         pool = executor or ProcessPoolExecutor(
             workers or os.cpu_count() or 1,
@@ -282,7 +286,7 @@ def manufacture(
             initializer=end_with_parent,
             initargs=(os.getpid(),),
         )
-        futures = {pool.submit(produce, [order]): order for order in waiting}
+        futures = {pool.submit(produce, group): group for group in waiting}
         try:
             pending: set[Future[list[Path]]] = set(futures)
             while pending:
@@ -292,16 +296,20 @@ def manufacture(
             if own:
                 pool.shutdown(cancel_futures=True)
         again = []
-        for future, order in futures.items():
+        died = 0
+        for future, group in futures.items():
             error = future.exception()
             if isinstance(error, BrokenProcessPool):
-                again.append(order)
+                again.append(group)
+                died += len(group)
+            elif error is not None and len(group) > 1:
+                again += [[order] for order in group]  # to find out which one it is
             elif error is not None:
-                failed[order.folder.name] = error
-        deaths += bool(again)
-        if again and deaths > 3:
+                failed[group[0].folder.name] = error
+        deaths += bool(died)
+        if deaths > 3:
             raise RuntimeError(
-                f"worker processes died {deaths} times (out of memory?) with {len(again)} configurations left; "
+                f"worker processes died {deaths} times (out of memory?) with {died} configurations left; "
                 "finished pieces are kept: the same command with fewer workers goes on"
             )
         waiting = again
