@@ -1,6 +1,6 @@
 """Do two engines sample the same dynamics? Ensembles from the same starts, and what an observer would measure.
 
-    python benchmarks/compare_engines.py lammps lanes [--data starter] [-T 0.56 0.64] [--trajectories 32]
+    python benchmarks/compare_engines.py lammps lanes [-T 0.56 0.64] [--trajectories 32]
 
 Each engine gets velocities of its own, so agreement is statistical: mean squared displacement, F_s(k = 7.2) and g(r)
 of A with the errors that the spread over runs leaves, and the correlation of the two propensity fields beside the one
@@ -64,16 +64,18 @@ def correlations(one: np.ndarray, other: np.ndarray, types: np.ndarray) -> np.nd
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("engines", nargs=2)
-    parser.add_argument("--data", default="starter")
     parser.add_argument("-T", "--temperatures", type=float, nargs="+", default=[0.56, 0.64])
     parser.add_argument("--trajectories", type=int, default=32)
     arguments = parser.parse_args()
     begun, content, rows, hashes = time.perf_counter(), {}, [], []
     for T in arguments.temperatures:
-        c = gl.load(arguments.data, T=T)[0]
+        try:
+            data, c = "standard", gl.load("standard", T=T)[0]
+        except ValueError:  # not made yet
+            data, c = "starter", gl.load("starter", T=T)[0]
         hashes.append(c.hash())
         times = [t for t in TIME_GRIDS[T] if t <= TAU_ALPHA[T]]
-        folders = [Path(f"runs/compare/{name}-{arguments.data}-T{T:.2f}") for name in arguments.engines]
+        folders = [Path(f"runs/compare/{name}-{data}-T{T:.2f}") for name in arguments.engines]
         u = [
             ensemble(name, c, times, arguments.trajectories, seed, folder)
             for seed, (name, folder) in enumerate(zip(arguments.engines, folders, strict=True))
@@ -84,6 +86,7 @@ def main() -> None:
                   for b in (slice(half), slice(half, None))]  # fmt: skip
         within = [correlations(x[:half], x[half:], c.types) for x in u]
         content[f"{T:.2f}"] = {
+            "data": f"{data}, {c.n_particles} particles",
             "times": times,
             "r": found[0]["r"][0].tolist(),
             **{

@@ -315,7 +315,7 @@ MUTATIONS = {
     "largest force in an inherent structure": (0.5, half_quenched),
     "thermal energy": (0.56, lambda g: mislabelled(g, potential_energy_inherent=None)),
     "inherent energy": (0.56, lambda g: mislabelled(g, potential_energy_thermal=None)),
-    "energy freed by the quench / (1.5 T)": (0.5, lambda g: [c.replace(temperature=0.6) for c in g]),
+    "energy freed by the quench / (1.5 T)": (0.5, lambda g: [c.replace(temperature=0.55) for c in g]),
     "most shared places, any two": (0.5, lambda g: [*g, g[0]]),
     "most shared places, training and evaluation": (0.44, strangers_of_one_chain),
     RELATIVES: (0.44, lambda g: [*g[:-1], g[-1].replace(split="val")]),
