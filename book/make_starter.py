@@ -27,25 +27,55 @@ CITATION = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path, help="the .h5 file to write")
-    parser.add_argument("--starts", default="starter", help="data set whose positions are the starting points")
-    parser.add_argument("--trajectories", type=int, default=8, help="runs per configuration")
-    parser.add_argument("--folder", type=Path, help="where finished runs are kept (default: beside the output)")
-    parser.add_argument("--workers", type=int, help="processes side by side (default: one per core)")
+    parser.add_argument(
+        "--starts",
+        default="starter",
+        help="data set whose positions are the starting points",
+    )
+    parser.add_argument(
+        "--trajectories", type=int, default=8, help="runs per configuration"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where finished runs are kept (default: beside the output)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes side by side (default: one per core)",
+    )
     arguments = parser.parse_args()
     folder = arguments.folder or arguments.out.with_suffix(".runs")
     engine = LammpsEngine(workers=arguments.workers)
     labelled = []
     for temperature in (0.50, 0.44, 0.56, 0.47):
-        times = [t for t in TIME_GRIDS[temperature] if t <= LONGEST[temperature]]
+        times = [
+            t for t in TIME_GRIDS[temperature] if t <= LONGEST[temperature]
+        ]
         starts = gl.load(arguments.starts, T=temperature)
         job = (starts, times, arguments.trajectories, folder)
-        with tqdm(desc=f"T = {temperature}", unit="run", total=len(starts) * arguments.trajectories) as bar:
+        with tqdm(
+            desc=f"T = {temperature}",
+            unit="run",
+            total=len(starts) * arguments.trajectories,
+        ) as bar:
             for progress in label(*job, seed=SEED, engine=engine):
                 bar.update(progress.done - bar.n)
-                if progress.seconds_left == progress.seconds_left:  # nothing is known before the first run
-                    bar.set_postfix_str(f"{progress.seconds_left / 60:.0f} min left at this temperature")
+                if (
+                    progress.seconds_left == progress.seconds_left
+                ):  # nothing is known before the first run
+                    bar.set_postfix_str(
+                        f"{progress.seconds_left / 60:.0f} min left at this temperature"
+                    )
         labelled += collect(*job, seed=SEED, engine=engine)
-    gl.save(arguments.out, labelled, name="starter", licence="MIT", citation=CITATION)
+    gl.save(
+        arguments.out,
+        labelled,
+        name="starter",
+        licence="MIT",
+        citation=CITATION,
+    )
 
 
 if __name__ == "__main__":

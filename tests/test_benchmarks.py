@@ -77,6 +77,28 @@ def test_stored_results_carry_their_card(path):
     stored = json.loads(path.read_text())
     assert "+" not in stored["card"]["git_revision"], "stored results are made from a committed state"
     assert stored["rows"]
+    if path.stem.startswith("engines"):
+        assert {row["T"] for row in stored["rows"]} == {0.56, 0.64}
+        return
     sizes = {row["N"] for row in stored["rows"]}
+    if path.stem.startswith("simulate"):
+        assert sizes == {1000, 4096}
+        assert all(row["particle-steps/s"] > 0 for row in stored["rows"])
+        return
     assert sizes == ({1000} if path.stem.startswith("steps") else {1000, 4096, 16384})
     assert all("note" in row or row.get("forward_s") or row.get("step_s") for row in stored["rows"])
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / "results").glob("engines_*.json")), ids=lambda p: p.stem)
+def test_engines_sample_the_same_dynamics(path):
+    """Differences in units of their errors: about 1 on average, no point far out. One run is one sample, points of a
+    curve are not, so the root mean square over a curve may reach 2."""
+    stored = json.loads(path.read_text())
+    curves = [row for row in stored["rows"] if "largest" in row]
+    assert len(curves) == 6
+    for row in curves:
+        assert row["rms of difference / error"] < 2, row
+        assert row["largest"] < 4, row
+    for row in stored["rows"]:
+        if "across engines" in row:
+            assert abs(row["across engines"] - row["within one"]) < 0.05, row

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,7 +8,7 @@ import torch
 
 import glasslit as gl
 from glasslit.checks import ENERGY_PER_STEP, FORCE_PER_STEP, Check, _step, check_data, describe
-from glasslit.kob_andersen import energy_per_particle, forces
+from glasslit.kob_andersen import TAU_ALPHA, energy_per_particle, forces
 
 RELATIVES = "most shared places, validation and test"
 
@@ -425,3 +426,17 @@ def test_describe():
 def test_nothing_to_check_is_an_error(ask):
     with pytest.raises(ValueError, match="expected at least one"):
         ask([])
+
+
+def test_the_standard_set_passes_every_check_and_stays_small():
+    group = gl.load("standard")
+    assert failing(group) == []
+    assert {c.n_particles for c in group} == {4096}
+    assert {c.n_trajectories for c in group} == {32}
+    for temperature in {c.temperature for c in group}:
+        here = [c for c in group if c.temperature == temperature]
+        assert [sum(c.split == split for c in here) for split in ("train", "val", "test")] == [12, 2, 2]
+        assert here[0].times[-1] >= TAU_ALPHA[temperature]
+    sizes = [p.stat().st_size for p in (Path(gl.__file__).parent / "data" / "standard").glob("*.h5")]
+    assert max(sizes) < 16e6
+    assert sum(sizes) < 25e6

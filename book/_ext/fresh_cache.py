@@ -12,12 +12,19 @@ from glasslit import provenance
 
 
 def check(app, config):
-    cache = Path(config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
+    cache = Path(
+        config.nb_execution_cache_path
+        or Path(app.outdir).parent / ".jupyter_cache"
+    )
     stamp = cache / "glasslit_source_hash"
     digest = hashlib.sha256(provenance.source_hash().encode())
     for folder in ("benchmarks", "book/runs"):
         for path in sorted(Path(app.srcdir, folder).rglob("*")):
-            digest.update(path.read_bytes() if path.suffix in (".py", ".json", ".csv") else b"")
+            digest.update(
+                path.read_bytes()
+                if path.suffix in (".py", ".json", ".csv")
+                else b""
+            )
     now = digest.hexdigest()
     if cache.is_dir() and (not stamp.is_file() or stamp.read_text() != now):
         shutil.rmtree(cache)
