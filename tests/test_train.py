@@ -156,7 +156,8 @@ sys.path.insert(0, sys.argv[2])
 from test_train import SMALL, learnable, trained
 torch.set_num_threads(1)
 train, val = [learnable(k) for k in range(3)], [learnable(9)]
-net, records = trained(train, val, epochs=12, position_noise=0.02, level_weight=0.3, checkpoint=sys.argv[1] + "/unfinished.pt")
+more = {"position_noise": 0.02, "level_weight": 0.3, "checkpoint": sys.argv[1] + "/unfinished.pt"}
+net, records = trained(train, val, epochs=12, **more)
 gl.save_model(net, sys.argv[1] + "/model.pt")
 open(sys.argv[1] + "/epochs", "w").write(str(len(records)))
 """
