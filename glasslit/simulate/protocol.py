@@ -323,7 +323,7 @@ def _write(path: Path, **arrays: Any) -> None:
 def _read(path: Path) -> dict[str, np.ndarray] | None:
     """Its content; None if it is not there or damaged, and so has to be made (again)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return dict(file)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
