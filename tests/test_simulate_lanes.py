@@ -1,5 +1,7 @@
 """The lane engine: held to the reference forces, to LAMMPS, and to itself in other company."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +156,15 @@ def test_runs_away_from_an_overlap(start):
     run = runs_of(start.replace(positions=crowded), 1, [1.0])
     with pytest.raises(RuntimeError, match=r"moved more than 0\.15 sigma_AA in one step.*overlapping particles"):
         list(LaneEngine().run(run))
+
+
+def test_runs_that_nobody_waits_for_end(start):
+    """After an interrupt, not at the end of the batch (here an hour later)."""
+    ((short,), (long,)) = (runs_of(start, 1, [t]) for t in (0.01, 50_000.0))
+    found = LaneEngine(workers=2).run([short, long])
+    assert next(found)[0] == 0
+    found.close()
+    assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name]
 
 
 def test_bad_input_is_refused(start):

@@ -17,8 +17,9 @@ Loops are compiled by Numba, vector instructions come from its LLVM (``pip insta
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -108,17 +109,22 @@ class LaneEngine(LammpsEngine):
             If a particle runs away: two particles overlap, or the time step is too long.
         """
         compiled()  # here, not in every thread
+        stop = threading.Event()
         with ThreadPoolExecutor(self.workers) as pool:
-            batches = [pool.submit(self._run_batch, runs, members) for members in _batches(runs)]
+            batches = [pool.submit(self._run_batch, runs, members, stop) for members in _batches(runs)]
             try:
                 for batch in as_completed(batches):
                     yield from batch.result()
             finally:
+                stop.set()  # interrupted, or nobody asks for the rest
                 pool.shutdown(cancel_futures=True)
 
-    def _run_batch(self, runs: Sequence[Run], members: list[int]) -> list[tuple[int, np.ndarray]]:
+    def _run_batch(
+        self, runs: Sequence[Run], members: list[int], stop: threading.Event
+    ) -> list[tuple[int, np.ndarray]]:
         first = runs[members[0]]
         batch = Batch(self, first.positions, [runs[k].velocities for k in members], first.types, first.box)
+        batch.stop = stop
         results = np.empty((len(members), len(first.times), *first.positions.shape))
         for k, interval in enumerate(np.diff(first.times, prepend=0.0)):
             batch.advance(interval)
@@ -162,7 +168,7 @@ class Batch:
             raise ValueError(f"{len(velocities)} sets of velocities; expected 1 to {LANES}")
         if n > LARGEST:
             raise ValueError(f"{n} particles; expected at most {LARGEST} for the lane engine: use LammpsEngine")
-        self.engine, self.runs = engine, len(velocities)
+        self.engine, self.runs, self.stop = engine, len(velocities), threading.Event()
         self.order = np.argsort(types, kind="stable")  # A first: then a list sorted by number is sorted by type
         self.types = np.asarray(types, dtype=np.int64)[self.order]
         self.box = np.asarray(box, dtype=np.float64)
@@ -207,8 +213,10 @@ class Batch:
         """Velocity Verlet in whole steps, none longer than the time step, that end exactly at ``duration``."""
         steps = max(1, int(np.ceil(duration / self.engine.timestep - 1e-9)))
         dt = duration / steps
-        chunk = 1 + 4_000_000 // len(self.types) // LANES  # about a second: between chunks, an interrupt is heard
+        chunk = 1 + 4_000_000 // len(self.types) // LANES  # a fraction of a second
         for done in range(0, steps, chunk):
+            if self.stop.is_set():
+                raise CancelledError
             state = compiled().advance(
                 min(chunk, steps - done), dt, np.float32(self.engine.skin), self.room, self.x, self.v, self.f,
                 self.types, self.scale, self.table, self.limits, self.travelled, self.references,
