@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from tqdm import tqdm
@@ -32,15 +33,7 @@ def main(words: Sequence[str] | None = None) -> None:
     labels.add_argument("-o", "--out", type=Path, required=True, help="the .h5 file to write")
     labels.add_argument("-T", "--temperature", type=float, required=True, help="which of the data's temperatures")
     labels.add_argument("--split", choices=["train", "val", "test"], help="one split only (default: all)")
-    labels.add_argument("--trajectories", type=int, default=30, help="runs per configuration (default: 30)")
-    labels.add_argument("--until", type=float, help="leave out later times (default: tau_alpha)")
-    labels.add_argument("--times", type=float, nargs="+", help="times (default: the published grid)")
-    labels.add_argument(
-        "--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)"
-    )
-    labels.add_argument("--seed", type=int, default=0, help="of the velocities (default: 0)")
-    labels.add_argument("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
-    labels.add_argument("--workers", type=int, help="runs or batches of runs side by side (default: one per core)")
+    _add_runs(labels)
     labels.set_defaults(run=_label)
     _add_simulate(
         commands.add_parser(
@@ -96,6 +89,18 @@ def _watch(work: Iterable[Progress], unit: str) -> None:
                 bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
 
 
+def _add_runs(parser: argparse.ArgumentParser) -> None:
+    """Options of whatever makes labels."""
+    add = parser.add_argument
+    add("--trajectories", type=int, default=32, help="runs per configuration (default: %(default)s)")
+    add("--times", type=float, nargs="+", help="when to measure (default: the published grid)")
+    add("--until", type=float, help="leave out later times (default: tau_alpha)")
+    add("--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
+    add("--seed", type=int, default=0, help="of all velocities (default: 0)")
+    add("--workers", type=int, help="pieces of work side by side (default: one per core)")
+
+
 def _add_simulate(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-o", "--out", type=Path, required=True, help="the .h5 file to write")
@@ -114,15 +119,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
         metavar=("VAL", "TEST"),
         help="starts kept apart (default: 2 2)",
     )
-    add("--trajectories", type=int, default=32, help="runs per configuration (default: %(default)s)")
     add("--equilibrate", type=float, default=5.0, help="for how many tau_alpha (default: %(default)s); 0: not at all")
     add("--tau-alpha", type=float, help="relaxation time where the literature's is not known to this program")
-    add("--times", type=float, nargs="+", help="when to measure (default: the published grid)")
-    add("--until", type=float, help="leave out later times (default: tau_alpha)")
-    add("--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)")
-    add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
-    add("--seed", type=int, default=0, help="of all velocities (default: 0)")
-    add("--workers", type=int, help="configurations side by side (default: one per core)")
+    _add_runs(parser)
     add("--dask", metavar="ADDRESS", help="send the work to this Dask scheduler instead (tcp://HOST:PORT)")
     add("--folder", type=Path, help="where pieces are kept (default: beside the output)")
     add("--licence", default="unstated", help="of the data, written into the file")
@@ -155,12 +154,13 @@ def _simulate(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         )
         work += factory.orders(starts, recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out))
-    executor = None
-    if arguments.dask:
-        from distributed import Client
+    with ExitStack() as stack:
+        executor = None
+        if arguments.dask:
+            from distributed import Client
 
-        executor = Client(arguments.dask).get_executor()
-    _watch(factory.manufacture(work, workers=arguments.workers, executor=executor), "piece")
+            executor = stack.enter_context(Client(arguments.dask)).get_executor()
+        _watch(factory.manufacture(work, workers=arguments.workers, executor=executor), "piece")
     about = {"name": arguments.out.stem, "licence": arguments.licence, "citation": arguments.citation}
     out = factory.assemble(work, arguments.out, **about, compact=arguments.compact)
     tqdm.write(f"{out}: {len(work)} configurations; pieces are in {folder}, no longer needed")

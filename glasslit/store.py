@@ -147,13 +147,13 @@ def save(
 def _storage(value: np.ndarray, decimals: int | None = None) -> dict[str, Any]:
     if value.size == 0:
         return {}
-    chunks = value.shape if decimals is None else (1,) * (value.ndim - 2) + value.shape[-2:]
-    if decimals is not None and value.ndim > 1 and value.shape[-1] != 3:
-        chunks = (1,) * (value.ndim - 1) + value.shape[-1:]  # a chunk for each time: each has its own range
-    how = (
-        {"shuffle": True, "fletcher32": True} if decimals is None else {"scaleoffset": decimals, "fillvalue": 1e30}
-    )  # else a number near 0 becomes 0
-    return {"chunks": chunks, "compression": "gzip", "compression_opts": 9, **how}
+    common = {"compression": "gzip", "compression_opts": 9}
+    if decimals is None:
+        return {"chunks": value.shape, "shuffle": True, "fletcher32": True, **common}
+    per_particle = 2 if value.shape[-1] == 3 else 1
+    times = value.ndim - per_particle  # axes before: a chunk, and so a range of its own, for each of them
+    chunks = (1,) * times + value.shape[times:]
+    return {"chunks": chunks, "scaleoffset": decimals, "fillvalue": 1e30, **common}  # filled with 0, numbers near 0 go
 
 
 def _compact(c: Configuration, field: str, value: np.ndarray) -> np.ndarray:

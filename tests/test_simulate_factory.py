@@ -66,6 +66,8 @@ def test_no_start_is_in_two_splits(starts, tmp_path):
     for held_out, count in (((2, 2), 7), ((1, 1), 3)):
         with pytest.raises(ValueError, match="expected at least one start left for training"):
             orders(starts, RECIPE, count, tmp_path, held_out=held_out)
+    with pytest.raises(ValueError, match=r"expected at least 5\.0, twice the cutoff"):
+        orders([lattice(100)] * 3, RECIPE, 3, tmp_path, held_out=(1, 1))
 
 
 def test_a_configuration_has_all_it_should(starts, tmp_path):
@@ -122,7 +124,7 @@ def test_a_failing_configuration_does_not_stop_the_others(starts, tmp_path, monk
     still = Recipe(0.9, (0.05,), n_trajectories=2, seed=7)
     work = orders(bad, still, 4, tmp_path, held_out=(1, 1))
     with pytest.raises(
-        RuntimeError, match=r"1 of 4 configurations failed: T0\.90-0001: .*overlapping.* The others are"
+        RuntimeError, match=r"1 of 4 configurations failed: T0\.90-0001: .*overlapping.* Finished pieces are kept"
     ):
         list(manufacture(work, workers=1))
     assert [order.part.is_file() for order in work] == [True, False, True, True]

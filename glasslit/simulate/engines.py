@@ -71,6 +71,31 @@ class Engine(Protocol):
     def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
 
 
+def whole_steps(duration: float, longest: float) -> tuple[int, float]:
+    """Number and length of steps that are no longer than the longest allowed and end exactly at ``duration``."""
+    steps = max(1, int(np.ceil(duration / longest - 1e-9)))
+    return steps, float(duration / steps)
+
+
+def alike(keys: Sequence[Sequence[np.ndarray]], most: int) -> list[list[int]]:
+    """Numbers of those whose arrays are equal, no more than ``most`` together."""
+    groups: dict[bytes, list[int]] = {}
+    for number, arrays in enumerate(keys):
+        sha = hashlib.sha256()
+        for array in arrays:
+            sha.update(np.ascontiguousarray(array).tobytes())
+        groups.setdefault(sha.digest(), []).append(number)
+    return [group[k : k + most] for group in groups.values() for k in range(0, len(group), most)]
+
+
+def ran_away(distance: float) -> RuntimeError:
+    """What to raise when a particle moved further in one step than a neighbor list bears."""
+    return RuntimeError(
+        f"a particle moved more than {distance:g} sigma_AA in one step; expected a start without overlapping particles "
+        "and a time step that collisions bear: quench it first, or take shorter steps"
+    )
+
+
 ENGINES = ("auto", "lanes", "lammps", "gpu")
 """Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
 

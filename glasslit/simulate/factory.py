@@ -7,7 +7,6 @@ another machine, goes on where the last one stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import time
@@ -28,6 +27,7 @@ from .protocol import (
     WAVE_NUMBER,
     Progress,
     _check_box,
+    _content,
     _energies,
     _read,
     _write,
@@ -165,8 +165,10 @@ def orders(
     Raises
     ------
     ValueError
-        If there are too few starts for three splits, or fewer configurations than starts.
+        If there are too few starts for three splits, fewer configurations than starts, or a box too small.
     """
+    for start in starts:
+        _check_box(start.box, recipe.potential)
     n, (n_val, n_test) = len(starts), held_out
     n_train = n - n_val - n_test
     if n_train < 1 or count < n:
@@ -215,10 +217,6 @@ def produce(work: Sequence[Order]) -> list[Path]:
         except RuntimeError as error:
             raise RuntimeError(f"{', '.join(order.folder.name for order in left)}: {error}") from None
     return [order.part for order in work]
-
-
-def _content(start: Configuration) -> str:
-    return hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
 
 
 def _claim(order: Order) -> None:
@@ -315,9 +313,7 @@ def manufacture(
         waiting = again
     if failed:
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise RuntimeError(
-            f"{len(failed)} of {len(work)} configurations failed: {told}. The others are finished and kept"
-        )
+        raise RuntimeError(f"{len(failed)} of {len(work)} configurations failed: {told}. Finished pieces are kept")
     yield Progress(total, total, 0.0)
 
 

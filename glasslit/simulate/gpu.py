@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..kob_andersen import check_potential
+from .engines import alike, ran_away, whole_steps
 from .fixed import BOX, pair_table, to_fixed
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class GpuEngine:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """:meth:`thermalize` several systems (positions, types, box, velocities), those that can in one launch."""
         result: list[Any] = [None] * len(systems)
-        for members in _together([(s[1], s[2]) for s in systems], self.replicas):
+        for members in alike([(s[1], s[2]) for s in systems], self.replicas):
             state = _State(self, [systems[k] for k in members])
             state.advance(duration, temperatures, damping)
             for k, displacements, velocities in zip(members, state.displacements(), state.velocities(), strict=True):
@@ -173,7 +174,7 @@ class GpuEngine:
         RuntimeError
             If a particle runs away: two particles overlap, or the time step is too long.
         """
-        for members in _together([(r.types, r.box, r.times) for r in runs], self.replicas):
+        for members in alike([(r.types, r.box, r.times) for r in runs], self.replicas):
             first = runs[members[0]]
             state = _State(self, [(runs[k].positions, first.types, first.box, runs[k].velocities) for k in members])
             results = np.empty((len(members), len(first.times), *first.positions.shape))
@@ -181,17 +182,6 @@ class GpuEngine:
                 state.advance(interval)
                 results[:, k] = state.displacements()
             yield from zip(members, results, strict=True)
-
-
-def _together(keys: Sequence[tuple[np.ndarray, ...]], most: int) -> list[list[int]]:
-    """Numbers of those that may share a launch, no more than ``most`` in each."""
-    alike: dict[bytes, list[int]] = {}
-    for number, arrays in enumerate(keys):
-        sha = hashlib.sha256()
-        for array in arrays:
-            sha.update(np.ascontiguousarray(array).tobytes())
-        alike.setdefault(sha.digest(), []).append(number)
-    return [group[k : k + most] for group in alike.values() for k in range(0, len(group), most)]
 
 
 _BUILT: dict[tuple[type, bool], SimpleNamespace] = {}
@@ -274,8 +264,7 @@ class _State:
     def advance(self, duration: float, heat: tuple[float, float] | None = None, damping: float = 2.0) -> None:
         """Whole steps, none longer than the time step, that end exactly at ``duration``."""
         engine = self.engine
-        steps = max(1, int(np.ceil(duration / engine.timestep - 1e-9)))
-        dt = duration / steps
+        steps, dt = whole_steps(duration, engine.timestep)
         kernel, random = _built(np.float32, heat is not None).advance, None
         start, slope = (heat[0], (heat[1] - heat[0]) / steps) if heat else (0.0, 0.0)
         seed = int.from_bytes(hashlib.sha256(self.v.copy_to_host().tobytes()).digest()[:6], "little") ^ engine.seed
@@ -294,10 +283,7 @@ class _State:
         """Whether any system still has to go on; errors are raised."""
         wrong = int(np.bitwise_or.reduce(self.wrong.copy_to_host()))
         if wrong & self.code.RAN_AWAY or not np.isfinite(self.v.copy_to_host()).all():
-            raise RuntimeError(
-                f"a particle moved more than {self.engine.skin / 2:g} sigma_AA in one step; expected a start without "
-                "overlapping particles and a time step that collisions bear: quench it first, or take shorter steps"
-            )
+            raise ran_away(self.engine.skin / 2)
         if wrong & self.code.FULL:
             raise RuntimeError("a neighbor list is full: the density is very uneven; expected a liquid")
         return bool(waiting and wrong & self.code.NOT_DONE)

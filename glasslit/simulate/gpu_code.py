@@ -18,7 +18,6 @@ atomic but the counting of cells, and the same input gives the same bits.
 from __future__ import annotations
 
 import math
-import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,13 +25,15 @@ import numpy as np
 from numba import cuda, float64, int32
 from numba.cuda.random import xoroshiro128p_normal_float32
 
+from .gpu import SIMULATED
+
 FULL, RAN_AWAY, NOT_DONE = 1, 2, 4
 """Bits of what went wrong: a list is full, a particle ran away, FIRE has not arrived."""
 SUMS = 1024
 """Most threads in a block."""
 REGISTERS = 64
 """Most registers of a thread: a multiprocessor has 65,536, so 1024 threads can be at work on it."""
-_LIMIT = {} if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else {"max_registers": REGISTERS}
+_LIMIT = {} if SIMULATED else {"max_registers": REGISTERS}
 
 
 @cuda.jit(device=True)

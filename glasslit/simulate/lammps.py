@@ -21,7 +21,7 @@ import numpy as np
 
 from ..kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
 from ..periodic import wrap
-from .engines import end_with_parent
+from .engines import end_with_parent, whole_steps
 
 if TYPE_CHECKING:
     from .engines import Run, System
@@ -172,8 +172,8 @@ class LammpsEngine:
 
     def _steps(self, duration: float) -> tuple[str, str]:
         """Whole steps, none longer than the time step, that end exactly at ``duration``."""
-        steps = max(1, int(np.ceil(duration / self.timestep - 1e-9)))
-        return f"timestep {float(duration / steps)!r}", f"run {steps} post no"
+        steps, dt = whole_steps(duration, self.timestep)
+        return f"timestep {dt!r}", f"run {steps} post no"
 
 
 class _System:

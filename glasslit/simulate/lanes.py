@@ -16,7 +16,6 @@ Loops are compiled by Numba, vector instructions come from its LLVM (``pip insta
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .engines import alike, ran_away, whole_steps
 from .fixed import BOX, pair_table, to_fixed
 from .lammps import LammpsEngine
 
@@ -111,7 +111,9 @@ class LaneEngine(LammpsEngine):
         compiled()  # here, not in every thread
         stop = threading.Event()
         with ThreadPoolExecutor(self.workers) as pool:
-            batches = [pool.submit(self._run_batch, runs, members, stop) for members in _batches(runs)]
+            groups = alike([(run.positions, run.types, run.box, run.times) for run in runs], LANES)
+            groups.sort(key=lambda members: -runs[members[0]].times[-1] * len(runs[members[0]].types))  # longest first
+            batches = [pool.submit(self._run_batch, runs, members, stop) for members in groups]
             try:
                 for batch in as_completed(batches):
                     yield from batch.result()
@@ -130,18 +132,6 @@ class LaneEngine(LammpsEngine):
             batch.advance(interval)
             results[:, k] = batch.displacements()
         return list(zip(members, results, strict=True))
-
-
-def _batches(runs: Sequence[Run]) -> list[list[int]]:
-    """Numbers of runs that may share vectors, at most sixteen together, longest first."""
-    alike: dict[bytes, list[int]] = {}
-    for number, run in enumerate(runs):
-        sha = hashlib.sha256()
-        for array in (run.positions, run.types, run.box, run.times):
-            sha.update(np.ascontiguousarray(array).tobytes())
-        alike.setdefault(sha.digest(), []).append(number)
-    batches = [group[k : k + LANES] for group in alike.values() for k in range(0, len(group), LANES)]
-    return sorted(batches, key=lambda members: -runs[members[0]].times[-1] * len(runs[members[0]].types))
 
 
 class Batch:
@@ -211,8 +201,7 @@ class Batch:
 
     def advance(self, duration: float) -> None:
         """Velocity Verlet in whole steps, none longer than the time step, that end exactly at ``duration``."""
-        steps = max(1, int(np.ceil(duration / self.engine.timestep - 1e-9)))
-        dt = duration / steps
+        steps, dt = whole_steps(duration, self.engine.timestep)
         chunk = 1 + 4_000_000 // len(self.types) // LANES  # a fraction of a second
         for done in range(0, steps, chunk):
             if self.stop.is_set():
@@ -223,11 +212,7 @@ class Batch:
                 self.outer, self.inner,
             )  # fmt: skip
             if state == RAN_AWAY:
-                raise RuntimeError(
-                    f"a particle moved more than {self.engine.skin / 2:g} sigma_AA in one step of {dt:g}; expected a "
-                    "start without overlapping particles and a time step that collisions bear: quench it first, or "
-                    "take shorter steps"
-                )
+                raise ran_away(self.engine.skin / 2)
 
     def _by_run(self, array: np.ndarray) -> np.ndarray:
         result = np.empty((self.runs, *array.shape[:2]), array.dtype)

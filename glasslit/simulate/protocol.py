@@ -264,10 +264,15 @@ def collect(
     return labelled
 
 
+def _content(start: Configuration) -> str:
+    """SHA-256 of what a simulation starts from."""
+    return hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
+
+
 def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configuration:
     """The quenched start, from the file of an earlier call where there is one."""
     path = folder / f"quench-{engine.potential}.npz"
-    digest = hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
+    digest = _content(start)
     kept = _read(path)
     if kept is None or str(kept["digest"]) != digest:
         quenched = quench(start, engine=engine)
