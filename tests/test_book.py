@@ -59,6 +59,7 @@ def test_runs_finished_and_carry_their_card(path):
         assert set(metrics["times"]) <= set(gl.load("starter", T=parameters["T"])[0].times)
     else:
         assert path.stem.startswith(f"{parameters['data']}-{parameters['inputs']}")
+        assert parameters["data"] != "standard" or path.stem.endswith(f"T{parameters['T']:.2f}")
     assert gl.load_model(folder / "model.pt").times.tolist() == metrics["times"]
     assert "+" not in card["git_revision"], "published runs are made from a committed state"
     for key in ("parameters", "versions", "git_revision", "source_hash", "data_sha256", "device", "date"):
