@@ -184,7 +184,12 @@ def _data(arguments: argparse.Namespace) -> None:
     from .checks import check_data, describe
 
     found = load(arguments.data)
-    tqdm.write(describe(found).T.to_string())
+    table = describe(found).T
+    alike = table.nunique(axis=1) == 1  # told once, so that the table fits a terminal
+    for name, value in (("T", ", ".join(f"{t:g}" for t in table.columns)), *table[alike].iloc[:, 0].items()):
+        tqdm.write(f"{name}: {value}")
+    if not alike.all():
+        tqdm.write(table[~alike].to_string())
     if arguments.what == "check":
         checks = check_data(found)
         for check in sorted(checks, key=lambda check: check.holds):
