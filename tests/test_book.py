@@ -1,5 +1,6 @@
 """The book: how its sources are stored, what its result pages owe, and that it builds from nothing."""
 
+import copy
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from nbclient import NotebookClient
 
 import glasslit as gl
 from glasslit import provenance
@@ -123,3 +125,24 @@ def test_build_from_clean_with_warnings_as_errors(tmp_path):
         for image in re.findall(r"<img [^>]*>", text):
             assert 'alt=""' not in image, (page, image)
             assert "alt=" in image, (page, image)
+
+
+def tagged(notebook, tag):
+    return [k for k, cell in enumerate(notebook.cells) if tag in cell.metadata.get("tags", [])]
+
+
+@pytest.mark.parametrize("path", [p for p in CHAPTERS if tagged(nbformat.read(p, 4), "exercise")], ids=lambda p: p.stem)
+def test_each_check_fails_before_the_exercise_is_solved_and_passes_after(path):
+    """One run of the chapter, each check twice: after the open function, and after the solution."""
+    notebook = nbformat.read(path, 4)
+    open_, solved, checks = (tagged(notebook, tag) for tag in ("exercise", "solution", "check"))
+    assert solved == [k + 1 for k in open_]
+    assert checks == [k + 2 for k in open_]
+    for k in reversed(open_):
+        early = copy.deepcopy(notebook.cells[k + 2])
+        early.metadata.tags.append("raises-exception")
+        early.id = f"early-{k}"
+        notebook.cells.insert(k + 1, early)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": BOOK}}).execute()
+    failed = [c.id for c in notebook.cells if c.cell_type == "code" for o in c.outputs if o.output_type == "error"]
+    assert failed == [f"early-{k}" for k in open_]
