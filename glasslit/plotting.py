@@ -18,6 +18,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 COLORS = {"A": "#2f6db3", "B": "#d1662f"}
+DEGREE_COLORS = ("#444444", "#0072b2", "#e69f00", "#009e73")
+"""Of l = 0, 1, 2, 3 on every page; told apart with every kind of color vision (after Okabe and Ito)."""
 MOBILITY = "cividis"
 """Color map of mobility: reads the same with every kind of color vision."""
 
