@@ -103,7 +103,7 @@ def bond_order(
         raise ValueError(f"degrees {list(degrees)}; expected whole numbers from 0 to 11, which is as far as e3nn goes")
     if (cutoff is None) == (centers is None):
         raise ValueError(f"cutoff = {cutoff} and centers = {centers}; expected one of them")
-    at = _positive("cutoff", [cutoff]) if cutoff is not None else _positive("centers", centers or [])
+    at = _positive("centers", centers) if centers is not None else _positive("cutoff", [cutoff])
     (delta,) = _positive("width", [width])
     reach = at.max() if cutoff is not None else at.max() + 4 * delta
     top = int(wanted.max())
@@ -167,7 +167,7 @@ def averaged(
     return values
 
 
-def _positive(name: str, numbers: Sequence[float]) -> np.ndarray:
+def _positive(name: str, numbers: Sequence[float | None]) -> np.ndarray:
     found = np.asarray(numbers, dtype=np.float64)
     if found.ndim != 1 or not len(found) or not (found > 0).all():
         raise ValueError(f"{name} {numbers}; expected positive numbers, at least one")

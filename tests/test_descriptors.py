@@ -50,7 +50,7 @@ def test_bond_order_against_textbook_harmonics():
     near = (r > 0) & (r < 1.4)
     for w, found in (
         (near, bond_order(c, [1, 2, 5], cutoff=1.4)),
-        (shell, bond_order(c, [1, 2, 5], centers=[1.1], width=0.1)[:, 0]),
+        (shell, bond_order(c, np.array([1, 2, 5]), centers=np.array([1.1]), width=0.1)[:, 0]),
     ):
         for column, degree in enumerate((1, 2, 5)):
             qlm = [(w * sph_harm_y(degree, m, theta, phi)).sum(1) / w.sum(1) for m in range(-degree, degree + 1)]
