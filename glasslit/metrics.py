@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .configuration import Configuration
 from .kob_andersen import TYPE_NAMES
-from .periodic import minimum_image, neighbor_pairs
+from .periodic import minimum_image, neighbor_pairs, wrap
 
 Reduce = Literal["mean", "pooled"]
 
@@ -225,3 +225,34 @@ def radial_distribution(
     return (edges[1:] + edges[:-1]) / 2, {
         name: np.mean(each, axis=0) if each else np.full(bins, np.nan) for name, each in found.items()
     }
+
+
+def spatial_blocks(configuration: Configuration, per_edge: int = 2) -> np.ndarray:
+    """In which cube of the box each particle is, for a bootstrap that draws regions instead of particles.
+
+    Neighbors have like propensities, so particles drawn one by one make errors too small.
+
+    Parameters
+    ----------
+    configuration : positions and box
+    per_edge : cubes along an edge
+
+    Returns
+    -------
+    shape (N,), whole numbers from 0 to per_edge^3 - 1
+
+    Raises
+    ------
+    ValueError
+        If ``per_edge`` is not a whole number of at least 1.
+
+    Examples
+    --------
+    >>> from glasslit.testing import random_liquid
+    >>> sorted(set(spatial_blocks(random_liquid(200)).tolist()))
+    [0, 1, 2, 3, 4, 5, 6, 7]
+    """
+    if not (isinstance(per_edge, int) and per_edge >= 1):
+        raise ValueError(f"per_edge = {per_edge!r}; expected a whole number of at least 1")
+    place = (wrap(configuration.positions, configuration.box) / configuration.box * per_edge).astype(int)
+    return np.minimum(place, per_edge - 1) @ [per_edge**2, per_edge, 1]
