@@ -195,3 +195,27 @@ def test_each_check_fails_before_the_exercise_is_solved_and_passes_after(path, a
         space.update(before)
         exec(source[k + 1], space)
         exec(source[k + 2], space)
+
+
+def test_the_student_edition_has_checks_and_no_solutions(tmp_path):
+    command = [sys.executable, str(BOOK / "student.py"), str(tmp_path / "course")]
+    subprocess.run(command, check=True, capture_output=True)
+    written = sorted((tmp_path / "course").glob("*.ipynb"))
+    assert [p.stem for p in written] == [p.stem for p in CHAPTERS if tagged(nbformat.read(p, 4), "exercise")]
+    for path in written:
+        whole, student = nbformat.read(BOOK / path.name, 4), nbformat.read(path, 4)
+        nbformat.validate(student)
+        assert not tagged(student, "solution")
+        assert len(tagged(student, "exercise")) == len(tagged(student, "check")) == len(tagged(whole, "exercise"))
+        text = "".join(c.source for c in student.cells)
+        for k in tagged(whole, "solution"):
+            assert whole.cells[k].source not in text
+        assert ":class: dropdown" in "".join(c.source for c in whole.cells)
+        assert ":class: dropdown" not in text
+        assert "## Summary" in text, "an answer ends where it should"
+    mine = tmp_path / "course" / written[0].name
+    mine.write_text("my work")
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "expected a new folder" in again.stderr
+    assert mine.read_text() == "my work"

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,12 @@ SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
 
 
 def _kernels() -> ModuleType:
-    try:
-        from . import gpu_code
-    except ImportError as error:
+    if find_spec("numba_cuda") is None:  # Numba has a numba.cuda of its own, which is not enough
         raise ModuleNotFoundError(
-            f"simulating on a GPU needs numba-cuda, which is not installed here ({error}): pip install 'glasslit[gpu]'"
-        ) from error
+            "simulating on a GPU needs numba-cuda, which is not installed here: pip install 'glasslit[gpu]'"
+        )
+    from . import gpu_code
+
     return gpu_code
 
 
