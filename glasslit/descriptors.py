@@ -118,9 +118,8 @@ def bond_order(
             total[:, k] += _sum(w[:, k, None] * harmonics, i, n)
     mean = total / np.where(weight > 1e-12, weight, np.inf)[:, :, None]
     squares = np.add.reduceat(mean**2, np.arange(top + 1) ** 2, axis=-1)
-    q = np.sqrt(
-        squares / (2 * np.arange(top + 1) + 1)
-    )  # e3nn's Y^l squared sums to 2l + 1, the textbook's to that / 4 pi
+    # e3nn's Y^l squared sums to 2l + 1, the textbook's to (2l + 1) / 4 pi
+    q = np.sqrt(squares / (2 * np.arange(top + 1) + 1))
     return q[:, 0, wanted] if cutoff is not None else q[:, :, wanted]
 
 

@@ -37,11 +37,14 @@ def test_chapters_are_stored_without_outputs(path):
 
 
 @pytest.mark.parametrize("path", [*CHAPTERS, *RUNS], ids=lambda p: p.stem)
-def test_every_plot_has_alt_text(path):
+def test_every_plot_has_alt_text_and_every_figure_of_a_chapter_a_caption(path):
     for cell in nbformat.read(path, 4).cells:
-        draws = cell.cell_type == "code" and re.search(r"^plotting\.|curve\.update", cell.source, re.M)
-        if draws:
-            assert len(cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")) > 30, cell.source
+        drawing = r"^plotting\.|curve\.update|plt\.show\(\)|^roofline\("
+        if cell.cell_type == "code" and re.search(drawing, cell.source, re.M):
+            look = cell.metadata.get("mystnb", {})
+            assert len(look.get("image", {}).get("alt", "")) > 30, cell.source
+            result = path in RUNS or path.stem == "train"  # whose text stands beside its figures
+            assert result or len(look.get("figure", {}).get("caption", "")) > 30, cell.source
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)

@@ -200,3 +200,10 @@ def test_in_the_simulator():
     assert done.returncode == 0, done.stdout[-4000:]
     assert "failed" not in done.stdout
     assert int(done.stdout.split(" passed")[0].split()[-1]) >= 11, done.stdout[-500:]
+
+
+def test_without_numba_cuda_the_message_says_what_to_install(monkeypatch):
+    """Plain Numba has a numba.cuda of its own, which once passed for it."""
+    monkeypatch.setattr("glasslit.simulate.gpu.find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs numba-cuda.*pip install 'glasslit\[gpu\]'"):
+        GpuEngine()
