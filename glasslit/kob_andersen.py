@@ -19,6 +19,7 @@ from .periodic import neighbor_pairs
 
 Potential = Literal["force-shifted", "energy-shifted", "unshifted"]
 POTENTIALS: tuple[str, ...] = get_args(Potential)
+"""The three published truncations, by name."""
 
 TYPE_NAMES = ("A", "B")
 SIGMA = ((1.0, 0.8), (0.8, 0.88))

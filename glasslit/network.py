@@ -159,7 +159,7 @@ class SE3GNN(nn.Module):
         return h
 
     def invariants(self, graph: Data) -> Tensor:
-        """[h^0, |h^1|, ..., |h^l_max|] of each particle, shape (N, channels (l_max + 1))."""
+        """``[h^0, |h^1|, ..., |h^l_max|]`` of each particle, shape (N, channels (l_max + 1))."""
         parts = []
         features = self.features(graph)
         for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):

@@ -21,7 +21,7 @@ from torch import Tensor
 def paths(l_max: int, l_in: int | None = None) -> list[tuple[int, int, int]]:
     """Every triplet (l_in, l_filter, l_out) that couples, none above ``l_max``.
 
-    The selection rule is the triangle |l_in - l_filter| <= l_out <= l_in + l_filter. Parity is not a
+    The selection rule is the triangle ``|l_in - l_filter| <= l_out <= l_in + l_filter``. Parity is not a
     rule here: products odd under reflection count.
 
     Examples

@@ -72,8 +72,8 @@ def save(
     path : where to; an existing file is replaced at the end, in one step
     configurations : each with a temperature
     name, licence, citation : attributes of the file; the name is the file's stem unless given
-    compact : a third of the size: numbers rounded to :data:`DECIMALS`, positions moved into the box, of the two
-        half-ensembles only the first (the second follows from the mean)
+    compact : a third of the size: numbers rounded to :data:`~glasslit.store.DECIMALS`, positions moved into the box, of
+        the two half-ensembles only the first (the second follows from the mean)
 
     Returns
     -------

@@ -180,7 +180,7 @@ def fit(
 
     Yields
     ------
-    :class:`EpochRecord`
+    :class:`~glasslit.train.EpochRecord`
 
     Raises
     ------

@@ -1,0 +1,220 @@
+"""Graded work: for each student a notebook with problems of their own, and points for what comes back.
+
+    python book/assignment.py write roster.txt homework --key SECRET --chapters the_layer kernel_constraint
+    python book/assignment.py grade homework --key SECRET -o points.csv
+
+The roster has one name per line. Numbers in the problems (`book/problems.py`) follow from key, name and problem, so
+solutions that are public, or a neighbor's, do not fit. Keep the key: grading draws the same numbers with it, and checks
+that students changed or deleted are taken from here. Each notebook is run in a process of its own, with a limit of
+time for each cell; it is run with your rights, so grade where strangers' code may run. Killed, grading goes on
+where it was: what is graded is kept in `homework/points/`.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import re
+import secrets
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import DeadKernelError
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from problems import PROBLEMS, Problem
+from tqdm import tqdm
+
+SECONDS = 60
+RULES = """# {title}
+
+Work of **{student}**. Fill in what the cells leave open; add cells and functions as you like, but keep the names. A check
+below an open cell tells what will be asked when it is graded, with other random input; for numbers it looks at the form only.
+{points} points in all."""
+
+
+def selected(chapters: list[str] | None) -> list[Problem]:
+    """The problems of some chapters, or all."""
+    known = dict.fromkeys(problem.chapter for problem in PROBLEMS)
+    for chapter in chapters or []:
+        if chapter not in known:
+            raise ValueError(
+                f"no problems for {chapter!r}; expected chapters among {', '.join(known)}"
+            )
+    return [p for p in PROBLEMS if not chapters or p.chapter in chapters]
+
+
+def read_roster(path: Path) -> list[str]:
+    """Names that can name a file, each once."""
+    names = [line.strip() for line in path.read_text().splitlines()]
+    names = [name for name in names if name]
+    for name in names:
+        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
+            raise ValueError(
+                f"{path}: {name!r}; expected names of letters, digits, '.', '-' and '_' (they name files)"
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: {name!r} stands there more than once")
+    if not names:
+        raise ValueError(f"{path} is empty; expected one name per line")
+    return names
+
+
+def as_function(source: str) -> str:
+    """A check as a function that is called: its names stay its own."""
+    lines = "\n".join(f"    {line}" for line in source.splitlines())
+    return f"def check():\n{lines}\n\n\ncheck()"
+
+
+def notebook_of(
+    student: str, problems: list[Problem], key: str, title: str
+) -> nbformat.NotebookNode:
+    """What one student gets."""
+    points = sum(problem.points for problem in problems)
+    text = RULES.format(title=title, student=student, points=points)
+    cells = [new_markdown_cell(text)]
+    for number, problem in enumerate(problems, 1):
+        mine = problem.drawn(key, student)
+        worth = f"{mine.points} point" + "s" * (mine.points > 1)
+        head = f"## {number}. {mine.title} ({worth})\n\n"
+        after = f"\n\n(Chapter `{mine.chapter}`.)"
+        cells += [
+            new_markdown_cell(head + mine.text + after),
+            new_code_cell(mine.open),
+            new_code_cell(as_function(mine.form or mine.check)),
+        ]
+    kernel = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
+    return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def write(
+    names: list[str],
+    folder: Path,
+    problems: list[Problem],
+    key: str,
+    title: str,
+) -> None:
+    """A notebook for each name, in a new folder."""
+    if folder.exists():
+        raise FileExistsError(
+            f"{folder} exists; expected a new folder: it may hold somebody's work"
+        )
+    folder.mkdir(parents=True)
+    told = {"names": names, "problems": [problem.name for problem in problems]}
+    (folder / "assignment.json").write_text(json.dumps(told, indent=1))
+    for name in names:
+        whole = notebook_of(name, problems, key, title)
+        nbformat.write(whole, folder / f"{name}.ipynb")
+
+
+def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
+    """For each problem the last line of what went wrong, or nothing.
+
+    The notebook's cells are run in order, whatever fails; then the checks, drawn anew.
+    """
+    try:
+        notebook = nbformat.read(path, 4)
+    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
+        return {
+            p.name: f"no notebook: {error}".splitlines()[0] for p in problems
+        }
+    checks = [
+        new_code_cell(as_function(problem.drawn(key, student).check))
+        for problem in problems
+    ]
+    cells = [c for c in notebook.cells if c.cell_type == "code"]
+    run = new_notebook(cells=cells + checks)
+    client = NotebookClient(
+        run,
+        timeout=SECONDS,
+        interrupt_on_timeout=True,
+        allow_errors=True,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    try:
+        client.execute()
+    except DeadKernelError:
+        return {p.name: "the notebook ended its process" for p in problems}
+    found = {}
+    for problem, cell in zip(problems, run.cells[len(cells) :], strict=True):
+        errors = [o for o in cell.outputs if o.output_type == "error"]
+        done = cell.execution_count is not None
+        wrong = "" if done else "not reached"
+        for error in errors:
+            wrong = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+        found[problem.name] = wrong
+    return found
+
+
+def grade(folder: Path, key: str, out: Path) -> None:
+    """Points of everybody in a table; why not more, in a file for each."""
+    told = json.loads((folder / "assignment.json").read_text())
+    problems = [p for p in PROBLEMS if p.name in told["problems"]]
+    (folder / "points").mkdir(exist_ok=True)
+    rows = []
+    for name in tqdm(told["names"], unit="notebook"):
+        path = folder / f"{name}.ipynb"
+        kept = folder / "points" / f"{name}.json"
+        content = path.read_bytes() if path.is_file() else b""
+        digest = hashlib.sha256(content + key.encode()).hexdigest()
+        if kept.is_file() and json.loads(kept.read_text())["digest"] == digest:
+            wrong = json.loads(kept.read_text())["wrong"]
+        else:
+            wrong = (
+                graded(path, name, problems, key)
+                if content
+                else {p.name: "no notebook came back" for p in problems}
+            )
+            partial = kept.with_suffix(".partial")
+            partial.write_text(
+                json.dumps({"digest": digest, "wrong": wrong}, indent=1)
+            )
+            partial.replace(kept)
+        points = {p.name: p.points * (not wrong[p.name]) for p in problems}
+        rows.append({"name": name, **points, "points": sum(points.values())})
+    with out.open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, dest="command")
+    writing = commands.add_parser("write", help="a notebook for each student")
+    writing.add_argument("roster", type=Path, help="a file, one name per line")
+    writing.add_argument("folder", type=Path, help="a new folder")
+    writing.add_argument("--chapters", nargs="+", help="default: all")
+    writing.add_argument("--title", default="Problems", help="heading")
+    writing.add_argument("--key", help="secret; default: a new one, printed")
+    grading = commands.add_parser("grade", help="points for what came back")
+    grading.add_argument("folder", type=Path, help="as written")
+    grading.add_argument("--key", required=True, help="the same secret")
+    grading.add_argument("-o", "--out", type=Path, default=Path("points.csv"))
+    given = parser.parse_args()
+    try:
+        if given.command == "write":
+            key = given.key or secrets.token_hex(8)
+            problems = selected(given.chapters)
+            names = read_roster(given.roster)
+            write(names, given.folder, problems, key, given.title)
+            print(f"{len(names)} notebooks of {len(problems)} problems")
+            if not given.key:
+                print(f"key, which grading needs: {key}")
+        else:
+            grade(given.folder, given.key, given.out)
+            print(given.out)
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"{error}\n")
+
+
+if __name__ == "__main__":
+    main()
