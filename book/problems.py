@@ -11,8 +11,6 @@ from math import gcd
 from random import Random
 from string import Template
 
-import glasslit.so3 as so3
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -62,10 +60,15 @@ def two_frequencies(random):
 
 
 def a_product(random):
+    degrees = range(1, 6)
     even = [
-        path
-        for path in so3.paths(5)
-        if sum(path) % 2 == 0 and len({0, *path}) == 4
+        (a, b, c)
+        for a in degrees
+        for b in degrees
+        for c in degrees
+        if abs(a - b) <= c <= a + b
+        and (a + b + c) % 2 == 0
+        and len({a, b, c}) == 3
     ]
     return dict(zip("abc", random.choice(even), strict=True))
 

@@ -1,6 +1,7 @@
 """The book: how its sources are stored, what its result pages owe, and that it builds from nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -8,12 +9,14 @@ import symtable
 import sys
 import warnings
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
 import yaml
+from bs4 import BeautifulSoup
 
 import glasslit as gl
 from glasslit import provenance
@@ -110,25 +113,145 @@ def test_ci_runs_the_readme_command_verbatim():
     assert main_job.endswith("papermill book/train.ipynb runs/T0.44.ipynb -p T 0.44")
 
 
-def test_build_from_clean_with_warnings_as_errors(tmp_path):
-    """A copy without any cache, built as README says; every page of the table of contents comes out."""
-    source = tmp_path / "source"
+def test_each_chapter_begins_with_the_cell_that_fetches_the_book_on_colab(monkeypatch):
+    """All alike, from the repository that the buttons name; elsewhere it does nothing."""
+    home = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    first = set()
+    for path in CHAPTERS:
+        if path.stem != "train":  # papermill's; it is no page
+            cell = next(c for c in nbformat.read(path, 4).cells if c.cell_type == "code")
+            assert cell.metadata.tags == ["remove-cell"], path
+            first.add(cell.source)
+    (source,) = first
+    ran, went = [], []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: ran.append(command))
+    monkeypatch.setattr(os, "chdir", went.append)
+    exec(source, {})
+    assert not ran
+    assert not went
+    monkeypatch.setitem(sys.modules, "google.colab", None)
+    exec(source, {})
+    assert ran[0] == ["git", "clone", "--depth", "1", home]
+    assert ran[1][-1] == f"./{home.rsplit('/', 1)[1]}[chapters]"
+    assert went == ["/content", f"/content/{home.rsplit('/', 1)[1]}/book"]
+
+
+def test_the_page_of_docstrings_has_every_module_and_every_public_name():
+    text = (BOOK / "api.md").read_text()
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "glasslit").rglob("*.py")}
+    modules = {m.removesuffix(".__init__") for m in modules} - {"glasslit", "glasslit.cli"}
+    assert modules == set(re.findall(r"^\.\. automodule:: (\S+)", text, re.M))
+    shown = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.M))
+    assert shown == set(gl.__all__) - {"testing"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A copy without any cache, built as README says; the folder of its pages."""
+    source = tmp_path_factory.mktemp("book") / "source"
     skip = shutil.ignore_patterns("_build", ".git", ".work", "*.egg-info", "__pycache__", ".*_cache", ".venv")
     shutil.copytree(ROOT, source, ignore=skip)
     start = "from jupyter_book.cli.main import main; main()"
     command = [sys.executable, "-c", start, "build", ".", "-n", "-W", "--keep-going"]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    html = source / "_build" / "html"
-    toc = yaml.safe_load((source / "_toc.yml").read_text())
-    pages = [toc["root"], *re.findall(r"file: (\S+)", (source / "_toc.yml").read_text())]
-    for page in pages:
-        text = (html / f"{page}.html").read_text()
+    return source / "_build" / "html"
+
+
+def pages_of(html):
+    toc = (ROOT / "_toc.yml").read_text()
+    return [html / f"{name}.html" for name in re.findall(r"(?:root|file): (\S+)", toc)]
+
+
+def test_build_from_clean_with_warnings_as_errors(built):
+    """Every page of the table of contents comes out, says when it was executed, and its pictures have a text."""
+    for page in pages_of(built):
+        text = page.read_text()
         assert "Traceback (most recent call last)" not in text, page
         assert "cdn.jsdelivr.net/npm/mathjax" not in text, page  # equations show offline
         for image in re.findall(r"<img [^>]*>", text):
             assert 'alt=""' not in image, (page, image)
             assert "alt=" in image, (page, image)
+        name = page.relative_to(built).with_suffix("")
+        notebook = (ROOT / name).with_name(f"{name.name}.ipynb")
+        if notebook.is_file():
+            assert "Last executed on" in text, page
+        if notebook.is_file() and notebook.parent == BOOK:
+            assert f"https://colab.research.google.com/github/glasslit/glasslit/blob/main/{name}.ipynb" in text
+            assert "https://mybinder.org/v2/gh/glasslit/glasslit/main" in text
+
+
+def broken_links(folder):
+    """(page, link) of links to files or places in a page that are not there."""
+    soups = {
+        p.resolve(): BeautifulSoup(p.read_text(), "html.parser")
+        for p in folder.rglob("*.html")
+        if "_static" not in p.parts
+    }
+    places = {p: {tag["id"] for tag in soup.find_all(id=True)} for p, soup in soups.items()}
+    broken = []
+    for page, soup in soups.items():
+        for tag, key in (("a", "href"), ("link", "href"), ("img", "src"), ("script", "src"), ("source", "src")):
+            for found in soup.find_all(tag, {key: True}):
+                link = urlsplit(found[key])
+                if link.scheme or link.netloc or found[key] == "#":
+                    continue
+                target = (page.parent / unquote(link.path)).resolve() if link.path else page
+                place = unquote(link.fragment)
+                if not target.exists() or (place and target in places and place not in places[target]):
+                    broken.append((page.name, found[key]))
+    return broken
+
+
+def test_internal_links_resolve(built, tmp_path):
+    assert broken_links(built) == []
+    (tmp_path / "a.html").write_text('<a href="b.html">b</a><a href="#there">c</a><p id="here"><a href="#here">d</a>')
+    assert broken_links(tmp_path) == [("a.html", "b.html"), ("a.html", "#there")]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here; pages are not looked at in a browser")
+    with (
+        api.sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened,
+    ):
+        yield opened
+
+
+def seen(browser, page):
+    """Width that a page takes on a telephone 390 pixels wide, errors of its scripts, equations left unset."""
+    tab, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
+    tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.goto(page.as_uri(), wait_until="load")
+    tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
+    width = tab.evaluate("document.documentElement.scrollWidth")
+    unset = tab.evaluate(
+        "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
+    )
+    tab.close()
+    return width, errors, unset
+
+
+@pytest.mark.browser
+def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, browser):
+    wrong = {page.name: found for page in pages_of(built) if (found := seen(browser, page)) != (390, [], 0)}
+    assert wrong == {}
+
+
+@pytest.mark.browser
+def test_the_browser_would_tell(browser, tmp_path):
+    page = tmp_path / "page.html"
+    text = '<!doctype html><title>t</title><p style="width: 600px">wide</p><span class="math">x</span>'
+    page.write_text(text + "<script>nothing.there()</script>")
+    width, errors, unset = seen(browser, page)
+    assert width > 600
+    assert "nothing is not defined" in errors[0]
+    assert unset == 1
 
 
 def tagged(notebook, tag):

@@ -20,7 +20,7 @@ TRIANGLE = graph_of([(0, 1), (1, 0), (2, 1), (1, 2), (0, 2), (2, 0), *((3, k) fo
 
 
 def compare(graph, n_nodes, coupling, hidden=None, single=DEVICE == "cuda"):
-    """In the interpreter, where a second format shows little and takes as long, single precision only where asked for."""
+    """In the interpreter, where it shows little and takes as long again, single precision only where asked for."""
     for dtype, tolerance in ((torch.float64, 1e-10), (torch.float32, 1e-5))[: 1 + single]:
         inputs = random_inputs(coupling, graph, n_nodes, dtype, hidden)
         there = [x.detach().to(DEVICE).requires_grad_() for x in inputs]

@@ -1,0 +1,166 @@
+"""Graded work: problems differ from student to student, and points are given for what is right."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+sys.path.insert(0, str(BOOK))
+import assignment  # noqa: E402
+from assignment import as_function, grade, notebook_of, read_roster, selected, write  # noqa: E402
+from problems import PROBLEMS  # noqa: E402
+
+STUDENTS = ("ada", "emmy", "hermann")
+
+
+def run(*sources):
+    space = {}
+    for source in sources:
+        exec(source, space)
+
+
+def right(problem):
+    return problem.solution, as_function(problem.check)
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+def test_the_check_wants_the_solution_to_ones_own_problem(problem):
+    mine, *others = (problem.drawn("key", student) for student in STUDENTS)
+    for drawn in (mine, *others):
+        run(*right(drawn))
+        if drawn.form:
+            run(drawn.solution, as_function(drawn.form))
+        with pytest.raises((AssertionError, NotImplementedError, TypeError)):
+            run(drawn.open, as_function(drawn.check))
+        assert "$" not in drawn.open + drawn.check + drawn.solution
+        assert problem.name in drawn.open
+        assert (BOOK / f"{drawn.chapter}.ipynb").is_file()
+    failed = 0
+    for other in others:
+        try:
+            run(other.solution, as_function(mine.check))
+        except Exception:
+            failed += 1
+    assert failed == len(others), "another student's solution passes"
+
+
+def test_problems_depend_on_key_and_student_and_on_nothing_else():
+    def texts(key, student):
+        return [problem.drawn(key, student).text for problem in PROBLEMS]
+
+    assert texts("key", "ada") == texts("key", "ada")
+    for other in (texts("another", "ada"), texts("key", "emmy")):
+        assert sum(a == b for a, b in zip(texts("key", "ada"), other, strict=True)) <= 2
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"),
+    [
+        ("gate", "* v", "* v * (1 + 0.01 * v[:, :1])"),
+        ("kernel", "line = np.outer(a, a)", "line = np.outer(a, a) * (1 + 0.01 * a[0])"),
+        ("coupled", "return factor", "return -factor"),
+        ("envelope", "r / ", "1.01 * r / "),
+    ],
+)
+def test_a_solution_that_is_almost_right_gets_nothing(name, right, wrong):
+    problem = next(p for p in PROBLEMS if p.name == name).drawn("key", "ada")
+    assert right in problem.solution
+    with pytest.raises(AssertionError):
+        run(problem.solution.replace(right, wrong), as_function(problem.check))
+
+
+def hand_in(folder, name, answers):
+    """What a student hands in: answers to the open cells, and checks edited, which changes nothing."""
+    notebook, answers = nbformat.read(folder / f"{name}.ipynb", 4), iter(answers)
+    for number, cell in enumerate(c for c in notebook.cells if c.cell_type == "code"):
+        cell.source = "pass" if number % 2 else next(answers)
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+
+
+def test_points_for_what_comes_back(tmp_path, monkeypatch):
+    names = [*STUDENTS, "neighbor", "absent", "torn", "gone"]
+    folder, out = tmp_path / "homework", tmp_path / "points.csv"
+    problems = selected(["irreps_in_the_plane", "honest_evaluation"])
+    monkeypatch.setattr(assignment, "SECONDS", 4)
+    write(names, folder, problems, "key", "Homework")
+    solved = {name: [p.drawn("key", name).solution for p in problems] for name in STUDENTS}
+    hangs = [own if p.points == 1 else "while True: pass" for p, own in zip(problems, solved["emmy"], strict=True)]
+    hand_in(folder, "ada", solved["ada"])
+    hand_in(folder, "emmy", hangs)
+    hand_in(folder, "neighbor", solved["ada"])
+    hand_in(folder, "gone", ["import os; os._exit(1)"] * len(problems))
+    (folder / "absent.ipynb").unlink()
+    (folder / "torn.ipynb").write_text('{"cells": [')
+    grade(folder, "key", out)
+    whole = sum(p.points for p in problems)
+    ones = sum(p.points for p in problems if p.points == 1)
+    assert 0 < ones < whole
+    with out.open() as file:
+        points = {row["name"]: int(row["points"]) for row in csv.DictReader(file)}
+    expected = {"ada": whole, "emmy": ones, "hermann": 0, "neighbor": 0, "absent": 0, "torn": 0, "gone": 0}
+    assert points == expected
+    told = (folder / "points" / "hermann.json").read_text()
+    assert "NotImplementedError" in told
+    assert "no notebook came back" in (folder / "points" / "absent.json").read_text()
+
+    run_again = []
+
+    def graded(path, student, *rest):
+        run_again.append(student)
+        return dict.fromkeys((p.name for p in problems), "")
+
+    monkeypatch.setattr(assignment, "graded", graded)
+    hand_in(folder, "hermann", solved["hermann"])
+    grade(folder, "key", out)
+    assert run_again == ["hermann"], "what is graded is kept, what changed is graded again"
+
+
+def test_the_whole_notebook_runs_with_its_solutions():
+    """As a student who did everything sees it: all checks below the cells pass."""
+    notebook = notebook_of("ada", list(PROBLEMS), "key", "Everything")
+    nbformat.validate(notebook)
+    cells = [c.source for c in notebook.cells if c.cell_type == "code"]
+    assert len(cells) == 2 * len(PROBLEMS)
+    space = {}
+    for problem, check in zip(PROBLEMS, cells[1::2], strict=True):
+        exec(problem.drawn("key", "ada").solution, space)
+        exec(check, space)
+
+
+@pytest.mark.parametrize(
+    ("roster", "message"),
+    [("", "is empty"), ("ada\nada\n", "more than once"), ("../ada\n", "expected names of letters")],
+)
+def test_a_roster_that_cannot_be_meant_is_refused(tmp_path, roster, message):
+    (tmp_path / "roster.txt").write_text(roster)
+    with pytest.raises(ValueError, match=message):
+        read_roster(tmp_path / "roster.txt")
+
+
+def test_the_command(tmp_path):
+    (tmp_path / "roster.txt").write_text("ada\nemmy\n\n")
+
+    def command(*arguments):
+        return subprocess.run(
+            [sys.executable, str(BOOK / "assignment.py"), *arguments], cwd=tmp_path, capture_output=True, text=True
+        )
+
+    done = command("write", "roster.txt", "homework", "--chapters", "the_layer")
+    assert done.returncode == 0, done.stderr
+    assert "2 notebooks of 1 problems" in done.stdout
+    assert "key, which grading needs" in done.stdout
+    assert sorted(p.name for p in (tmp_path / "homework").iterdir()) == ["ada.ipynb", "assignment.json", "emmy.ipynb"]
+    again = command("write", "roster.txt", "homework")
+    assert again.returncode == 2
+    assert "expected a new folder" in again.stderr
+    wrong = command("write", "roster.txt", "other", "--chapters", "the_liar")
+    assert wrong.returncode == 2
+    assert "no problems for 'the_liar'; expected chapters among symmetry_in_graphs" in wrong.stderr
+    assert not (tmp_path / "other").exists()
+    none = command("grade", "other", "--key", "x")
+    assert none.returncode == 2
+    assert "Traceback" not in none.stderr
