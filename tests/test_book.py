@@ -223,10 +223,12 @@ def browser():
 
 
 def seen(browser, page):
-    """Width that a page takes on a telephone 390 pixels wide, errors of its scripts, equations left unset."""
+    """Width that a page takes on a telephone 390 pixels wide, errors of its scripts and what it asks the network for,
+    equations left unset."""
     tab, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: errors.append(str(error)))
+    tab.on("request", lambda asked: asked.url.startswith(("http:", "https:")) and errors.append(asked.url))
     tab.goto(page.as_uri(), wait_until="load")
     tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
     width = tab.evaluate("document.documentElement.scrollWidth")
@@ -247,10 +249,11 @@ def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, brows
 def test_the_browser_would_tell(browser, tmp_path):
     page = tmp_path / "page.html"
     text = '<!doctype html><title>t</title><p style="width: 600px">wide</p><span class="math">x</span>'
-    page.write_text(text + "<script>nothing.there()</script>")
+    page.write_text(text + "<script>nothing.there()</script><img src='http://127.0.0.1:9/far.png' alt='far'>")
     width, errors, unset = seen(browser, page)
     assert width > 600
-    assert "nothing is not defined" in errors[0]
+    assert any("nothing is not defined" in error for error in errors)
+    assert "http://127.0.0.1:9/far.png" in errors
     assert unset == 1
 
 
