@@ -1,5 +1,6 @@
 """The book: how its sources are stored, what its result pages owe, and that it builds from nothing."""
 
+import ast
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import subprocess
 import symtable
 import sys
 import warnings
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -17,6 +19,8 @@ import pytest
 import torch
 import yaml
 from bs4 import BeautifulSoup
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import glasslit as gl
 from glasslit import provenance
@@ -134,6 +138,34 @@ def test_each_chapter_begins_with_the_cell_that_fetches_the_book_on_colab(monkey
     assert ran[0] == ["git", "clone", "--depth", "1", home]
     assert ran[1][-1] == f"./{home.rsplit('/', 1)[1]}[chapters]"
     assert went == ["/content", f"/content/{home.rsplit('/', 1)[1]}/book"]
+
+
+def brought(requirement, seen):
+    """Collect the names, with extras, of all distributions that come with a requirement."""
+    wanted = Requirement(requirement)
+    key = (canonicalize_name(wanted.name), frozenset(wanted.extras))
+    if key not in seen:
+        seen.add(key)
+        for line in requires(wanted.name) or []:
+            marker = Requirement(line).marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in wanted.extras or {""}):
+                brought(line.split(";")[0], seen)
+
+
+def test_the_extra_of_the_chapters_brings_what_they_import():
+    """On Colab and Binder nothing else is installed."""
+    seen, beside = set(), {p.stem for folder in (BOOK, ROOT / "benchmarks") for p in folder.glob("*.py")} | {"glasslit"}
+    brought("glasslit[chapters]", seen)
+    installed, there = {name for name, _ in seen}, packages_distributions()
+    assert "numpy" in installed
+    assert "jupyter-book" not in installed
+    for path in CHAPTERS:
+        for cell in (c for c in nbformat.read(path, 4).cells if c.cell_type == "code"):
+            for node in ast.walk(ast.parse(cell.source)):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module] if isinstance(node, ast.ImportFrom) else []
+                for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - beside:
+                    assert {canonicalize_name(d) for d in there[name]} & installed, (path.name, name)
 
 
 def test_the_page_of_docstrings_has_every_module_and_every_public_name():
