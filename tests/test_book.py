@@ -307,7 +307,10 @@ def names(source):
 
 
 def needed(cells, wanted):
-    """Of the cells, in order, those that define what the wanted sources use, or what such cells use."""
+    """Of the cells, in order, those that define what the wanted sources use, or what such cells use.
+
+    The last definition before the use is the one that is meant; a cell's own names it defines before it uses them.
+    """
     kept, missing = [], set()
     for source in wanted:
         taken, defined = names(source)
@@ -316,7 +319,7 @@ def needed(cells, wanted):
         taken, defined = names(source)
         if defined & missing:
             kept.append(source)
-            missing |= taken
+            missing = (missing | taken) - defined
     return kept[::-1]
 
 
