@@ -6,7 +6,8 @@
 The roster has one name per line. Numbers in the problems (`book/problems.py`) follow from key, name and problem, so
 solutions that are public, or a neighbor's, do not fit. Keep the key: grading draws the same numbers with it, and checks
 that students changed or deleted are taken from here. Each notebook is run in a process of its own, with a limit of
-time for each cell; it is run with your rights, so grade where strangers' code may run. Killed, grading goes on
+time for each cell; it is run with your rights, so grade where strangers' code may run. Checks run in the same
+process: who replaces a library's functions gets points that were not earned, and leaves the notebook that shows it. Killed, grading goes on
 where it was: what is graded is kept in `homework/points/`.
 """
 
@@ -16,6 +17,7 @@ import hashlib
 import json
 import re
 import secrets
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -26,6 +28,7 @@ from problems import PROBLEMS, Problem
 from tqdm import tqdm
 
 SECONDS = 60
+UNANSWERED = "not answered"
 RULES = """# {title}
 
 Work of **{student}**. Fill in what the cells leave open; add cells and functions as you like, but keep the names. A check
@@ -46,7 +49,10 @@ def selected(chapters: list[str] | None) -> list[Problem]:
 
 def read_roster(path: Path) -> list[str]:
     """Names that can name a file, each once."""
-    names = [line.strip() for line in path.read_text().splitlines()]
+    names = [
+        line.strip()
+        for line in path.read_text(encoding="utf-8-sig").splitlines()
+    ]
     names = [name for name in names if name]
     for name in names:
         if not re.fullmatch(r"[\w.-]*\w[\w.-]*", name):
@@ -60,10 +66,14 @@ def read_roster(path: Path) -> list[str]:
     return names
 
 
-def as_function(source: str) -> str:
-    """A check as a function that is called: its names stay its own."""
+def as_function(name: str, source: str) -> str:
+    """A check of what has that name, as a function that is called: its names stay its own."""
     lines = "\n".join(f"    {line}" for line in source.splitlines())
-    return f"def check():\n{lines}\n\n\ncheck()"
+    return (
+        f"def check():\n"
+        f"    assert globals().get({name!r}) is not None, {UNANSWERED!r}\n"
+        f"{lines}\n\n\ncheck()"
+    )
 
 
 def notebook_of(
@@ -81,7 +91,7 @@ def notebook_of(
         cells += [
             new_markdown_cell(head + mine.text + after),
             new_code_cell(mine.open),
-            new_code_cell(as_function(mine.form or mine.check)),
+            new_code_cell(as_function(mine.name, mine.form or mine.check)),
         ]
     kernel = {
         "name": "python3",
@@ -89,6 +99,11 @@ def notebook_of(
         "language": "python",
     }
     return new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+def fingerprint(key: str) -> str:
+    """What tells a wrong key from the right one."""
+    return hashlib.sha256(f"glasslit {key}".encode()).hexdigest()[:12]
 
 
 def write(
@@ -104,7 +119,11 @@ def write(
             f"{folder} exists; expected a new folder: it may hold somebody's work"
         )
     folder.mkdir(parents=True)
-    told = {"names": names, "problems": [problem.name for problem in problems]}
+    told = {
+        "names": names,
+        "problems": [problem.name for problem in problems],
+        "key": fingerprint(key),
+    }
     (folder / "assignment.json").write_text(json.dumps(told, indent=1))
     for name in names:
         whole = notebook_of(name, problems, key, title)
@@ -118,15 +137,16 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
     """
     try:
         notebook = nbformat.read(path, 4)
-    except (nbformat.reader.NotJSONError, nbformat.ValidationError) as error:
-        return {
-            p.name: f"no notebook: {error}".splitlines()[0] for p in problems
-        }
+        cells = [c for c in notebook.cells if c.cell_type == "code"]
+    except Exception as error:  # whatever a file may hold, it is one student's
+        why = f"no notebook: {error}".splitlines()[0]
+        return dict.fromkeys((p.name for p in problems), why)
     checks = [
-        new_code_cell(as_function(problem.drawn(key, student).check))
+        new_code_cell(
+            as_function(problem.name, problem.drawn(key, student).check)
+        )
         for problem in problems
     ]
-    cells = [c for c in notebook.cells if c.cell_type == "code"]
     run = new_notebook(cells=cells + checks)
     client = NotebookClient(
         run,
@@ -137,7 +157,7 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
-        client.execute()
+        client.execute(stderr=subprocess.DEVNULL)
     except DeadKernelError:
         return {p.name: "the notebook ended its process" for p in problems}
     found = {}
@@ -146,14 +166,33 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
         done = cell.execution_count is not None
         wrong = "" if done else "not reached"
         for error in errors:
-            wrong = f"{error.ename}: {error.evalue}".strip().splitlines()[0]
+            said = " ".join(error.evalue.split())
+            wrong = (
+                said
+                if error.ename == "AssertionError"
+                else f"{error.ename}: {said}"
+            )
+            if error.ename == "NotImplementedError":
+                wrong = UNANSWERED
         found[problem.name] = wrong
     return found
 
 
 def grade(folder: Path, key: str, out: Path) -> None:
     """Points of everybody in a table; why not more, in a file for each."""
+    if not (folder / "assignment.json").is_file():
+        raise ValueError(
+            f"{folder} has no assignment.json; expected a folder that the command 'write' made"
+        )
+    if not out.parent.is_dir():
+        raise ValueError(
+            f"{out.parent} is no folder; expected one, for {out.name}"
+        )
     told = json.loads((folder / "assignment.json").read_text())
+    if told["key"] != fingerprint(key):
+        raise ValueError(
+            f"not the key with which {folder} was written; expected that one: points follow from it"
+        )
     problems = [p for p in PROBLEMS if p.name in told["problems"]]
     (folder / "points").mkdir(exist_ok=True)
     rows = []

@@ -104,7 +104,8 @@ factor = (out * v).sum(1) / (v * v).sum(1)
 assert torch.allclose(out, factor[:, None] * v), "the direction changed"
 assert (factor.diff() > -1e-9).all(), "it does not increase"
 ends = torch.tensor([$low, ($low + $high) / 2, $high], dtype=torch.float64)
-assert torch.allclose(factor[[0, 40, 80]], ends, atol=1e-6), factor[[0, 40, 80]]
+found = [round(float(f), 4) for f in factor[[0, 40, 80]]]
+assert torch.allclose(factor[[0, 40, 80]], ends, atol=1e-6), f"factors {found} at low, middle and high s"
 R = torch.tensor([[0.28, -0.96], [0.96, 0.28]], dtype=torch.float64)
 assert torch.allclose(gate(s, v @ R.T), out @ R.T), "it does not commute"
 """,
@@ -140,13 +141,13 @@ from scipy.spatial.distance import pdist
 between = []
 for around in neighborhoods():
     around = np.asarray(around, dtype=float)
-    assert around.shape == ($n, 3)
-    assert np.allclose(np.linalg.norm(around, axis=1), $radius)
-    assert np.allclose(around.sum(0), 0)
-    assert pdist(around).min() > 0.05
+    assert around.shape == ($n, 3), f"shape {around.shape}"
+    assert np.allclose(np.linalg.norm(around, axis=1), $radius), "not all at that distance"
+    assert np.allclose(around.sum(0), 0), "the arrows do not sum to zero"
+    assert pdist(around).min() > 0.05, "two neighbors are too close"
     between.append(np.sort(pdist(around)))
-assert len(between) == 2
-assert np.abs(between[0] - between[1]).max() > 1e-3, "the same"
+assert len(between) == 2, "not two neighborhoods"
+assert np.abs(between[0] - between[1]).max() > 1e-3, "the same up to a rotation or a mirror"
 """,
         """
 def neighborhoods():
@@ -187,10 +188,11 @@ import numpy as np
 k = np.arange($n)
 weight, angle = np.cos(2 * np.pi * $q * k / $n), 0.7 + 2 * np.pi * k / $n
 z = [abs(np.sum(weight * np.exp(1j * m * angle))) for m in range($top + 1)]
-assert sorted(frequencies) == [m for m, size in enumerate(z) if size > 1e-9]
+expected = [m for m, size in enumerate(z) if size > 1e-9]
+assert sorted(int(m) for m in frequencies) == expected, "not these frequencies"
 """,
         "frequencies = [m for m in range($top + 1) if (m - $q) % $n == 0 or (m + $q) % $n == 0]",
-        "assert all(isinstance(m, int) for m in frequencies)",
+        "assert all(int(m) == m for m in frequencies), 'whole numbers are expected'",
     ),
     Problem(
         "invariant",
@@ -215,8 +217,8 @@ rng = np.random.default_rng()
 x, y = rng.normal(size=(2, 50, 2)) @ [1, 1j]
 alpha = rng.uniform(0, 2 * np.pi, size=50)
 before = invariant(x, y)
-assert np.isrealobj(before)
-assert np.allclose(invariant(x * np.exp($a * 1j * alpha), y * np.exp($b * 1j * alpha)), before)
+assert np.isrealobj(before), "not real"
+assert np.allclose(invariant(x * np.exp($a * 1j * alpha), y * np.exp($b * 1j * alpha)), before), "not invariant"
 assert not np.allclose(invariant(x, y * np.exp(1j * alpha)), before), "it sees lengths only"
 assert np.allclose(invariant(2 * x, 2 * y), 2**$degree * before), "not of the lowest degree"
 """,
@@ -247,7 +249,7 @@ from glasslit import descriptors
 
 liquid = gl.load("starter", T=$T, split="train")[$k]
 q = descriptors.bond_order(liquid, [$degree], cutoff=$cutoff)
-assert largest == int(q[:, 0].argmax())
+assert largest == int(q[:, 0].argmax()), "not this particle"
 """,
         """
 import glasslit as gl
@@ -258,7 +260,7 @@ largest = int(
     descriptors.bond_order(liquid, [$degree], cutoff=$cutoff)[:, 0].argmax()
 )
 """,
-        "assert 0 <= largest < 1000",
+        "assert 0 <= largest < 1000, 'an index from 0 to 999 is expected'",
     ),
     Problem(
         "coupled",
@@ -325,7 +327,7 @@ for i, count in enumerate(channels):
             if abs(i - f) <= o <= i + f:
                 every += count
                 even += count * ((i + f + o) % 2 == 0)
-assert tuple(n_products) == (every, even)
+assert tuple(n_products) == (every, even), "not these two numbers"
 """,
         """
 kept = [
@@ -339,7 +341,7 @@ n_products = (
     sum(count for count, total in kept if total % 2 == 0),
 )
 """,
-        "assert len(n_products) == 2 and all(isinstance(n, int) for n in n_products)",
+        "assert len(n_products) == 2 and all(int(n) == n for n in n_products), 'two whole numbers are expected'",
     ),
     Problem(
         "kernel",
@@ -395,8 +397,8 @@ def kernel(a):
             "smooth": random.randint(1, 3),
         },
         r"""
-Write a smooth envelope $$u(r)$$ with $$u(0) = 1$$ whose first $flat derivatives (at $$r = 0$$) vanish, and that vanishes at $$r_c = $cutoff$$ together with
-its first $smooth derivatives, but not with the next one.
+Write a smooth envelope $$u(r)$$ with $$u(0) = 1$$ whose derivatives up to order $flat vanish at $$r = 0$$, and that vanishes at $$r_c = $cutoff$$ together with
+its derivatives up to order $smooth, but not with the next one.
 """,
         '''
 def envelope(r):
@@ -417,8 +419,8 @@ def derivatives(at, count):
 
 
 start, end = derivatives(1e-7, $flat), derivatives($cutoff, $smooth + 1)
-assert torch.allclose(start, torch.eye($flat + 1, dtype=torch.float64)[0], atol=1e-4), start
-assert (end[:-1].abs() < 1e-7).all(), end
+assert torch.allclose(start, torch.eye($flat + 1, dtype=torch.float64)[0], atol=1e-4), f"u and its derivatives at 0: {start.tolist()}"
+assert (end[:-1].abs() < 1e-7).all(), f"u and its derivatives at the cutoff: {end.tolist()}"
 assert end[-1].abs() > 1e-3, "one derivative too many vanishes"
 """,
         """
@@ -468,7 +470,7 @@ def error(angle):
 
 v = torch.randn(200, 2, dtype=torch.float64)
 v = v / v.norm(dim=1, keepdim=True) * (0.5 + torch.rand(200, 1, dtype=torch.float64))
-assert hides(v).shape == v.shape
+assert hides(v).shape == v.shape, "another shape"
 assert error(2 * pi / $n) < 1e-5, "it does not commute where it should"
 for part in (2, 3, 1.7, 5):
     assert error(2 * pi / $n / part) > 1e-2, f"it commutes with 360 / ($n * {part})"
@@ -505,7 +507,7 @@ total = 2 * $times * $channels * ($l_max + 1)
 for layer in range($layers):
     phi = 3 * ($l_max + 1) + ($channels * even if layer else 0)
     total += 10 * 16 + 16 + 2 * 16 + 16 * phi + phi + phi * $channels
-assert n_numbers == total
+assert n_numbers == total, "not this number"
 """,
         """
 import glasslit as gl
@@ -524,7 +526,7 @@ odd = sum(sum(path) % 2 for path in so3.paths($l_max))
 lost = ($layers - 1) * $channels * odd * (16 + 1 + $channels)
 n_numbers = sum(parts.values()) - parts["batch_norm"] - lost
 """,
-        "assert isinstance(n_numbers, int)",
+        "assert int(n_numbers) == n_numbers, 'a whole number is expected'",
     ),
     Problem(
         "n_runs",
@@ -544,14 +546,14 @@ Labels from $runs runs have a noise ceiling of $now. How many runs does a ceilin
 import math
 
 noise = lambda rho: 1 / rho**2 - 1
-assert n_runs == math.ceil($runs * noise($now) / noise($wanted))
+assert n_runs == math.ceil($runs * noise($now) / noise($wanted)), "not this number"
 """,
         """
 n_runs = $runs
 while (1 + (1 / $now**2 - 1) * $runs / n_runs) ** -0.5 < $wanted:
     n_runs += 1
 """,
-        "assert isinstance(n_runs, int)",
+        "assert int(n_runs) == n_runs, 'a whole number is expected'",
     ),
     Problem(
         "apart",
@@ -572,7 +574,7 @@ the two scores have a correlation of $c. How many standard errors is their diffe
         "apart = None  # a number, to three digits",
         """
 error = ($e1**2 + $e2**2 - 2 * $c * $e1 * $e2) ** 0.5
-assert abs(apart / (($other - $one) / error) - 1) < 0.005
+assert abs(apart / (($other - $one) / error) - 1) < 0.005, "not this number"
 """,
         """
 import numpy as np
@@ -580,6 +582,6 @@ import numpy as np
 spread = np.array([[$e1**2, $c * $e1 * $e2], [$c * $e1 * $e2, $e2**2]])
 apart = ($other - $one) / np.sqrt([1, -1] @ spread @ [1, -1])
 """,
-        "assert apart > 0",
+        "assert float(apart) > 0, 'a positive number is expected'",
     ),
 )

@@ -4,7 +4,7 @@
     jupyter lab course
 
 Open functions and checks stay; solutions, and the folded answers in the text, go. What the chapters read (results of
-published runs) is copied beside them. An existing folder is left alone: it may hold somebody's work.
+published runs and of benchmarks) is copied beside them. An existing folder is left alone: it may hold somebody's work.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def without_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             continue
         if cell.cell_type == "markdown":
             cell.source = ANSWER.sub("", cell.source)
+        cell.source = cell.source.replace('"../benchmarks', '"benchmarks')
         kept.append(cell)
     notebook.cells = kept
     return notebook
@@ -49,11 +50,12 @@ def write(folder: Path) -> list[Path]:
         if "exercise" in tags:
             written.append(folder / path.name)
             nbformat.write(without_solutions(notebook), written[-1])
-    shutil.copytree(
-        BOOK / "runs",
-        folder / "runs",
-        ignore=shutil.ignore_patterns("*.ipynb", "*.md"),
-    )
+    for read in (BOOK / "runs", BOOK.parent / "benchmarks"):
+        shutil.copytree(
+            read,
+            folder / read.name,
+            ignore=shutil.ignore_patterns("*.ipynb", "*.md", "__pycache__"),
+        )
     return written
 
 

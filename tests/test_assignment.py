@@ -1,6 +1,7 @@
 """Graded work: problems differ from student to student, and points are given for what is right."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ def run(*sources):
 
 
 def right(problem):
-    return problem.solution, as_function(problem.check)
+    return problem.solution, as_function(problem.name, problem.check)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
@@ -33,16 +34,16 @@ def test_the_check_wants_the_solution_to_ones_own_problem(problem):
     for drawn in (mine, *others):
         run(*right(drawn))
         if drawn.form:
-            run(drawn.solution, as_function(drawn.form))
+            run(drawn.solution, as_function(problem.name, drawn.form))
         with pytest.raises((AssertionError, NotImplementedError, TypeError)):
-            run(drawn.open, as_function(drawn.check))
+            run(drawn.open, as_function(problem.name, drawn.check))
         assert "$" not in drawn.open + drawn.check + drawn.solution
         assert problem.name in drawn.open
         assert (BOOK / f"{drawn.chapter}.ipynb").is_file()
     failed = 0
     for other in others:
         try:
-            run(other.solution, as_function(mine.check))
+            run(other.solution, as_function(problem.name, mine.check))
         except Exception:
             failed += 1
     assert failed == len(others), "another student's solution passes"
@@ -70,7 +71,14 @@ def test_a_solution_that_is_almost_right_gets_nothing(name, right, wrong):
     problem = next(p for p in PROBLEMS if p.name == name).drawn("key", "ada")
     assert right in problem.solution
     with pytest.raises(AssertionError):
-        run(problem.solution.replace(right, wrong), as_function(problem.check))
+        run(problem.solution.replace(right, wrong), as_function(problem.name, problem.check))
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    for problem in (p.drawn("key", "ada") for p in PROBLEMS if p.name in ("frequencies", "n_products", "n_runs")):
+        as_numpy = f"{problem.solution}\nimport numpy\n{problem.name} = numpy.array({problem.name})"
+        run(as_numpy, as_function(problem.name, problem.form))
+        run(as_numpy, as_function(problem.name, problem.check))
 
 
 def hand_in(folder, name, answers):
@@ -82,7 +90,7 @@ def hand_in(folder, name, answers):
 
 
 def test_points_for_what_comes_back(tmp_path, monkeypatch):
-    names = [*STUDENTS, "neighbor", "absent", "torn", "gone"]
+    names = [*STUDENTS, "neighbor", "absent", "torn", "binary", "list", "gone"]
     folder, out = tmp_path / "homework", tmp_path / "points.csv"
     problems = selected(["irreps_in_the_plane", "honest_evaluation"])
     monkeypatch.setattr(assignment, "SECONDS", 4)
@@ -95,17 +103,43 @@ def test_points_for_what_comes_back(tmp_path, monkeypatch):
     hand_in(folder, "gone", ["import os; os._exit(1)"] * len(problems))
     (folder / "absent.ipynb").unlink()
     (folder / "torn.ipynb").write_text('{"cells": [')
+    (folder / "binary.ipynb").write_bytes(b"\xff\xfe")
+    (folder / "list.ipynb").write_text("[]")
     grade(folder, "key", out)
     whole = sum(p.points for p in problems)
     ones = sum(p.points for p in problems if p.points == 1)
     assert 0 < ones < whole
     with out.open() as file:
         points = {row["name"]: int(row["points"]) for row in csv.DictReader(file)}
-    expected = {"ada": whole, "emmy": ones, "hermann": 0, "neighbor": 0, "absent": 0, "torn": 0, "gone": 0}
+    expected = {
+        "ada": whole,
+        "emmy": ones,
+        "hermann": 0,
+        "neighbor": 0,
+        "absent": 0,
+        "torn": 0,
+        "gone": 0,
+        "binary": 0,
+        "list": 0,
+    }
     assert points == expected
-    told = (folder / "points" / "hermann.json").read_text()
-    assert "NotImplementedError" in told
-    assert "no notebook came back" in (folder / "points" / "absent.json").read_text()
+
+    def told(name):
+        return json.loads((folder / "points" / f"{name}.json").read_text())["wrong"]
+
+    assert set(told("hermann").values()) == {"not answered"}
+    assert set(told("absent").values()) == {"no notebook came back"}
+    assert all(why.startswith("no notebook: ") for name in ("torn", "binary", "list") for why in told(name).values())
+    assert set(told("gone").values()) == {"the notebook ended its process"}
+    assert told("neighbor")["frequencies"] == "not these frequencies"
+    assert "KeyboardInterrupt" in "".join(told("emmy").values()) or "not answered" in told("emmy").values()
+
+    kept = {path: path.read_bytes() for path in (folder / "points").iterdir()}
+    with pytest.raises(ValueError, match="not the key with which"):
+        grade(folder, "another", out)
+    with pytest.raises(ValueError, match="is no folder"):
+        grade(folder, "key", tmp_path / "nowhere" / "points.csv")
+    assert kept == {path: path.read_bytes() for path in (folder / "points").iterdir()}
 
     run_again = []
 
@@ -163,4 +197,4 @@ def test_the_command(tmp_path):
     assert not (tmp_path / "other").exists()
     none = command("grade", "other", "--key", "x")
     assert none.returncode == 2
-    assert "Traceback" not in none.stderr
+    assert none.stderr.startswith("other has no assignment.json")

@@ -372,6 +372,7 @@ def test_the_student_edition_has_checks_and_no_solutions(tmp_path):
         assert not tagged(student, "solution")
         assert len(tagged(student, "exercise")) == len(tagged(student, "check")) == len(tagged(whole, "exercise"))
         text = "".join(c.source for c in student.cells)
+        assert "../" not in text, "it reads from outside of its folder"
         for k in tagged(whole, "solution"):
             assert whole.cells[k].source not in text
         assert ":class: dropdown" in "".join(c.source for c in whole.cells)
