@@ -28,7 +28,7 @@ def without_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             continue
         if cell.cell_type == "markdown":
             cell.source = ANSWER.sub("", cell.source)
-        cell.source = cell.source.replace('"../benchmarks', '"benchmarks')
+        cell.source = cell.source.replace("../benchmarks", "benchmarks")
         kept.append(cell)
     notebook.cells = kept
     return notebook
