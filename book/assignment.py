@@ -6,9 +6,9 @@
 The roster has one name per line. Numbers in the problems (`book/problems.py`) follow from key, name and problem, so
 solutions that are public, or a neighbor's, do not fit. Keep the key: grading draws the same numbers with it, and checks
 that students changed or deleted are taken from here. Each notebook is run in a process of its own, with a limit of
-time for each cell; it is run with your rights, so grade where strangers' code may run. Checks run in the same
-process: who replaces a library's functions gets points that were not earned, and leaves the notebook that shows it. Killed, grading goes on
-where it was: what is graded is kept in `homework/points/`.
+time for each cell, and with your rights: grade where strangers' code may run. Checks run in the same process: who
+replaces a library's functions gets points that were not earned, and leaves the notebook that shows it. Killed,
+grading goes on where it was: what is graded is kept in `homework/points/`.
 """
 
 import argparse
