@@ -65,7 +65,8 @@ def test_every_path_alone():
 
 @here
 def test_second_derivatives():
-    coupling, graph = Coupling("2x0e+1x1e", 1), graph_of([(0, 1), (1, 0), (2, 1)], 4).to(DEVICE)
+    coupling = Coupling("2x0e+1x1e" if DEVICE == "cuda" else "1x1e", 1)  # the interpreter is slow
+    graph = graph_of([(0, 1), (1, 0), (2, 1)], 4).to(DEVICE)
     inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(coupling, graph, 4)]
     assert torch.autograd.gradgradcheck(lambda *x: gpu.contract(*x, _plan(graph), coupling), inputs)
 

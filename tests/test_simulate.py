@@ -174,8 +174,8 @@ def test_bad_plans_are_refused_before_anything_runs(start, tmp_path, times, n, m
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("engine", "trajectories", "workers"), [("lammps", 8, 2), ("lanes", 48, 1)])
-def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, trajectories, workers):
+@pytest.mark.parametrize(("engine", "trajectories", "workers", "until"), [("lammps", 8, 2, 2), ("lanes", 48, 1, 6)])
+def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, trajectories, workers, until):
     """SIGKILL while runs are being made; finished ones are not made again; the data file is the same.
 
     Lanes finish sixteen at a time: of three batches in a row, the first is there when the kill comes.
@@ -185,7 +185,17 @@ def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, tr
     def command(out):
         return [
             *(sys.executable, "-m", "glasslit.cli", "label", str(tmp_path / "start.h5"), "-o", str(tmp_path / out)),
-            *("-T", "0.5", "--trajectories", str(trajectories), "--times", "0.5", "6", "--workers", str(workers)),
+            *(
+                "-T",
+                "0.5",
+                "--trajectories",
+                str(trajectories),
+                "--times",
+                "0.5",
+                str(until),
+                "--workers",
+                str(workers),
+            ),
             *("--engine", engine),
         ]
 
