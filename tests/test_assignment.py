@@ -90,7 +90,7 @@ def hand_in(folder, name, answers):
 
 
 def test_points_for_what_comes_back(tmp_path, monkeypatch):
-    names = [*STUDENTS, "neighbor", "absent", "torn", "binary", "list", "gone"]
+    names = [*STUDENTS, "neighbor", "absent", "torn", "binary", "list", "silent", "leaves", "gone"]
     folder, out = tmp_path / "homework", tmp_path / "points.csv"
     problems = selected(["irreps_in_the_plane", "honest_evaluation"])
     monkeypatch.setattr(assignment, "SECONDS", 4)
@@ -100,6 +100,8 @@ def test_points_for_what_comes_back(tmp_path, monkeypatch):
     hand_in(folder, "ada", solved["ada"])
     hand_in(folder, "emmy", hangs)
     hand_in(folder, "neighbor", solved["ada"])
+    hand_in(folder, "silent", ["frequencies = 7", "def invariant(x, y): raise AssertionError", *["pass"] * 2])
+    hand_in(folder, "leaves", ["frequencies = 7", "def invariant(x, y): raise SystemExit", *["pass"] * 2])
     hand_in(folder, "gone", ["import os; os._exit(1)"] * len(problems))
     (folder / "absent.ipynb").unlink()
     (folder / "torn.ipynb").write_text('{"cells": [')
@@ -121,6 +123,8 @@ def test_points_for_what_comes_back(tmp_path, monkeypatch):
         "gone": 0,
         "binary": 0,
         "list": 0,
+        "silent": 0,
+        "leaves": 0,
     }
     assert points == expected
 
