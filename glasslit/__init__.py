@@ -1,39 +1,12 @@
 """Rotation-equivariant graph networks for glassy liquids: the package under the book.
 
-Import as ``import glasslit as gl``. The public surface is what stands here.
+Import as ``import glasslit as gl``. The public surface is what stands in ``__init__.pyi``, which editors and
+type checkers read; each name is imported where it is first used.
 """
 
-from . import testing
-from .configuration import Configuration
-from .graph import neighbor_graph
-from .metrics import noise_ceiling, pearson
-from .network import SE3GNN, ModelConfig
-from .prepared import prepare_botan_small
+import lazy_loader
+
 from .provenance import version as _version
-from .published import fetch_botan_small, fetch_glassbench, read_published
-from .simulate import quench
-from .store import load, save
-from .train import TrainConfig, evaluate, fit, load_model, save_model
 
 __version__ = _version()
-__all__ = [
-    "SE3GNN",
-    "Configuration",
-    "ModelConfig",
-    "TrainConfig",
-    "evaluate",
-    "fetch_botan_small",
-    "fetch_glassbench",
-    "fit",
-    "load",
-    "load_model",
-    "neighbor_graph",
-    "noise_ceiling",
-    "pearson",
-    "prepare_botan_small",
-    "quench",
-    "read_published",
-    "save",
-    "save_model",
-    "testing",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

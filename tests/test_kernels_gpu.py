@@ -66,18 +66,19 @@ def test_every_path_alone():
 @here
 def test_second_derivatives():
     coupling = Coupling("2x0e+1x1e" if DEVICE == "cuda" else "1x1e", 1)  # the interpreter is slow
-    graph = graph_of([(0, 1), (1, 0), (2, 1)], 4).to(DEVICE)
-    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(coupling, graph, 4)]
+    graph = graph_of([(0, 1), (1, 0), (2, 1)] if DEVICE == "cuda" else [(0, 1), (1, 0)], 3).to(DEVICE)
+    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(coupling, graph, 3)]
     assert torch.autograd.gradgradcheck(lambda *x: gpu.contract(*x, _plan(graph), coupling), inputs)
 
 
 @here
 def test_results_are_bitwise_the_same_from_run_to_run():
     graph = TRIANGLE.clone().to(DEVICE)
-    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(PAPER, TRIANGLE, 5, torch.float32)]
-    first = results("gpu", inputs, graph, PAPER)
+    coupling = PAPER if DEVICE == "cuda" else COUPLINGS[3]
+    inputs = [x.detach().to(DEVICE).requires_grad_() for x in random_inputs(coupling, TRIANGLE, 5, torch.float32)]
+    first = results("gpu", inputs, graph, coupling)
     for _ in range(9 if DEVICE == "cuda" else 1):
-        assert all(torch.equal(a, b) for a, b in zip(results("gpu", inputs, graph, PAPER), first, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(results("gpu", inputs, graph, coupling), first, strict=True))
 
 
 def _plan(graph):

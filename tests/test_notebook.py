@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,11 +40,34 @@ def test_the_check_knows_the_parameters():
     assert list(scope["parameters"]) == parameter_names()
 
 
-def test_a_run_leaves_what_the_design_says(tmp_path):
-    run(tmp_path, T=0.56, seed=4, times=[0.104, 52.0])
-    out = tmp_path / "runs" / "T0.56"
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Folder of a run that an error in a figure broke off after training, and that was then named again."""
+    folder = tmp_path_factory.mktemp("run")
+    chosen = {"T": 0.56, "seed": 4, "times": [0.104, 52.0]}
+    notebook = nbformat.read(TEMPLATE, 4)
+    cell = next(c for c in notebook.cells if c.source.startswith("plotting.rho_against_time"))
+    cell.source = "raise SystemError('killed')"
+    nbformat.write(notebook, folder / "broken.ipynb")
+    with pytest.raises(papermill.PapermillExecutionError, match="killed"):
+        papermill.execute_notebook(
+            folder / "broken.ipynb", folder / "a.ipynb", TINY | chosen, cwd=str(folder), progress_bar=False
+        )
+    shutil.copy(folder / "runs" / "T0.56" / "history.csv", folder / "broken.csv")
+    run(folder, **chosen)
+    return folder
+
+
+def test_a_run_interrupted_after_training_does_not_train_again(finished):
+    """It takes the finished epochs from the checkpoint."""
+    again = pd.read_csv(finished / "runs" / "T0.56" / "history.csv")
+    assert again.seconds.tolist() == pd.read_csv(finished / "broken.csv").seconds.tolist()
+    assert not list((finished / "runs").glob("*.unfinished.pt"))
+
+
+def test_a_run_leaves_what_the_design_says(finished):
+    out = finished / "runs" / "T0.56"
     assert sorted(p.name for p in out.iterdir()) == ["card.json", "history.csv", "metrics.json", "model.pt"]
-    assert not list((tmp_path / "runs").glob("*.unfinished.pt"))
     metrics = json.loads((out / "metrics.json").read_text())
     assert metrics["times"] == [0.104, 52.0]
     for kind in "AB":
@@ -59,8 +83,8 @@ def test_a_run_leaves_what_the_design_says(tmp_path):
     assert again["test"]["A"]["pooled"] == pytest.approx(metrics["test"]["A"]["pooled"], abs=1e-5)
 
 
-def test_a_finished_run_named_again_trains_anew(tmp_path):
-    run(tmp_path, T=0.56)
+def test_a_finished_run_named_again_trains_anew(finished, tmp_path):
+    shutil.copytree(finished / "runs", tmp_path / "runs")
     model = tmp_path / "runs" / "T0.56" / "model.pt"
     before = model.stat().st_mtime_ns
     run(tmp_path, T=0.56, epochs=2)
@@ -110,24 +134,6 @@ def test_papermill_tells_why(tmp_path):
     assert caught.value.ename == "ValueError"
     assert "n_train = 40; the training split has" in caught.value.evalue
     assert not (tmp_path / "runs").exists()
-
-
-def test_a_run_interrupted_after_training_does_not_train_again(tmp_path):
-    """An error in a figure, say: named again, the run takes its finished epochs from the checkpoint."""
-    broken = tmp_path / "broken.ipynb"
-    notebook = nbformat.read(TEMPLATE, 4)
-    cell = next(c for c in notebook.cells if c.source.startswith("plotting.rho_against_time"))
-    cell.source = "raise SystemError('killed')"
-    nbformat.write(notebook, broken)
-    with pytest.raises(papermill.PapermillExecutionError, match="killed"):
-        papermill.execute_notebook(
-            broken, tmp_path / "a.ipynb", TINY | {"T": 0.56}, cwd=str(tmp_path), progress_bar=False
-        )
-    history = pd.read_csv(tmp_path / "runs" / "T0.56" / "history.csv")
-    run(tmp_path, T=0.56)
-    again = pd.read_csv(tmp_path / "runs" / "T0.56" / "history.csv")
-    assert again.seconds.tolist() == history.seconds.tolist()
-    assert not list((tmp_path / "runs").glob("*.unfinished.pt"))
 
 
 def test_without_an_output_path_the_notebook_goes_to_a_pipe(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit import simulate
+from glasslit import cli, simulate
 from glasslit.kob_andersen import forces
 from glasslit.simulate import lammps as engine_module
 from glasslit.simulate.protocol import Run, maxwell_boltzmann
@@ -181,25 +181,10 @@ def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, tr
     Lanes finish sixteen at a time: of three batches in a row, the first is there when the kill comes.
     """
     gl.save(tmp_path / "start.h5", [start])
-
-    def command(out):
-        return [
-            *(sys.executable, "-m", "glasslit.cli", "label", str(tmp_path / "start.h5"), "-o", str(tmp_path / out)),
-            *(
-                "-T",
-                "0.5",
-                "--trajectories",
-                str(trajectories),
-                "--times",
-                "0.5",
-                str(until),
-                "--workers",
-                str(workers),
-            ),
-            *("--engine", engine),
-        ]
-
-    process = subprocess.Popen(command("killed.h5"), stderr=subprocess.DEVNULL)
+    words = f"label {tmp_path}/start.h5 -T 0.5 --trajectories {trajectories} --times 0.5 {until} --workers {workers} "
+    words = [*words.split(), "--engine", engine, "-o"]
+    command = [sys.executable, "-m", "glasslit.cli", *words, str(tmp_path / "killed.h5")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     folder = tmp_path / "killed.runs"
     while process.poll() is None and len(list(folder.rglob("run*.npz"))) < 2:
         time.sleep(0.01)
@@ -208,9 +193,9 @@ def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, tr
     kept = {f: f.stat().st_mtime_ns for f in folder.rglob("run*.npz")}
     assert 2 <= len(kept) < trajectories
     assert not (tmp_path / "killed.h5").exists()
-    subprocess.run(command("killed.h5"), check=True, capture_output=True)
+    cli.main([*words, str(tmp_path / "killed.h5")])
     assert all(f.stat().st_mtime_ns == before for f, before in kept.items())
-    subprocess.run(command("whole.h5"), check=True, capture_output=True)
+    cli.main([*words, str(tmp_path / "whole.h5")])
     (killed,), (whole,) = gl.load(tmp_path / "killed.h5"), gl.load(tmp_path / "whole.h5")
     assert killed.hash() == whole.hash()
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import glasslit as gl
+from glasslit import cli
 from glasslit.simulate import factory
 from glasslit.simulate.factory import Order, Recipe, assemble, lattice, manufacture, orders, produce
 
@@ -28,6 +29,18 @@ def starts(tmp_path_factory):
     melt = Recipe(0.9, (0.01,), n_trajectories=2, segment=0.5, segments=1, melt=20.0)
     work = [Order(lattice(160, seed=k), melt, folder / str(k), k) for k in range(4)]
     return [gl.load(path)[0] for path in produce(work)]
+
+
+LONG = Recipe(0.9, (0.05, 2.0), n_trajectories=4, segment=1.0, segments=3, seed=7)
+
+
+@pytest.fixture(scope="module")
+def whole(starts, tmp_path_factory):
+    """What LONG makes of the starts where nobody dies."""
+    folder = tmp_path_factory.mktemp("whole")
+    work = orders(starts, LONG, 4, folder, held_out=(1, 1))
+    produce(work)
+    return content(finish(work, folder / "whole.h5"))
 
 
 def files(folder):
@@ -130,10 +143,9 @@ def test_a_failing_configuration_does_not_stop_the_others(starts, tmp_path, monk
     assert [order.part.is_file() for order in work] == [True, False, True, True]
 
 
-def test_a_worker_that_dies_is_replaced(starts, tmp_path):
+def test_a_worker_that_dies_is_replaced(starts, whole, tmp_path):
     """SIGKILL to a worker process half-way; nothing finished is done twice, and the result is the same."""
-    long = Recipe(0.9, (0.05, 2.0), n_trajectories=4, segment=1.0, segments=3, seed=7)
-    work = orders(starts, long, 4, tmp_path / "killed", held_out=(1, 1))
+    work = orders(starts, LONG, 4, tmp_path / "killed", held_out=(1, 1))
     victims, kept = 0, {}
     for _ in manufacture(work, workers=2, patience=0.02):
         if not victims and len(files(tmp_path / "killed")) >= 3:
@@ -147,9 +159,7 @@ def test_a_worker_that_dies_is_replaced(starts, tmp_path):
                     break
     assert victims == 1
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    whole = orders(starts, long, 4, tmp_path / "whole", held_out=(1, 1))
-    produce(whole)
-    assert content(finish(work, tmp_path / "killed.h5")) == content(finish(whole, tmp_path / "whole.h5"))
+    assert content(finish(work, tmp_path / "killed.h5")) == whole
 
 
 class Mortal(ProcessPoolExecutor):
@@ -165,28 +175,12 @@ def test_workers_that_always_die_end_in_a_message(starts, tmp_path, monkeypatch)
         list(manufacture(orders(starts, RECIPE, 4, tmp_path, held_out=(1, 1)), workers=1))
 
 
-def command(folder, out, *more):
-    return [
-        *(sys.executable, "-m", "glasslit.cli", "simulate", "-o", str(folder / out), "--starts"),
-        *(
-            str(folder / "starts.h5"),
-            "-T",
-            "0.9",
-            "--tau-alpha",
-            "4",
-            "--times",
-            "0.05",
-            "1.0",
-            "--configurations",
-            "4",
-        ),
-        *("--hold-out", "1", "1", "--trajectories", "4", "--workers", "1", *more),
-    ]
-
-
-def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path):
+def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys):
     gl.save(tmp_path / "starts.h5", starts)
-    process = subprocess.Popen(command(tmp_path, "killed.h5"), stderr=subprocess.DEVNULL)
+    words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 1.0 --configurations 4"
+    words = f"{words} --hold-out 1 1 --trajectories 4 --workers 1 -o".split()
+    command = [sys.executable, "-m", "glasslit.cli", *words, str(tmp_path / "killed.h5")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     folder = tmp_path / "killed.pieces"
     while process.poll() is None and len(files(folder)) < 13:
         time.sleep(0.01)
@@ -201,10 +195,10 @@ def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path):
     kept = files(folder)
     assert len(kept) < 4 * 16
     assert not (tmp_path / "killed.h5").exists()
-    done = subprocess.run(command(tmp_path, "killed.h5"), check=True, capture_output=True, text=True)
-    assert "4 configurations" in done.stdout
+    cli.main([*words, str(tmp_path / "killed.h5")])
+    assert "4 configurations" in capsys.readouterr().out
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    subprocess.run(command(tmp_path, "whole.h5"), check=True, capture_output=True)
+    cli.main([*words, str(tmp_path / "whole.h5")])
     assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")
 
 
@@ -248,11 +242,10 @@ def test_a_data_file_that_cannot_be_written_leaves_the_old_one(starts, tmp_path,
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_dask_workers_one_of_which_dies(starts, tmp_path):
+def test_dask_workers_one_of_which_dies(starts, whole, tmp_path):
     """Two worker processes of a local cluster, one killed half-way: nothing is lost, nothing done twice."""
     distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
-    long = Recipe(0.9, (0.05, 2.0), n_trajectories=4, segment=1.0, segments=3, seed=7)
-    work = orders(starts, long, 4, tmp_path / "dask", held_out=(1, 1))
+    work = orders(starts, LONG, 4, tmp_path / "dask", held_out=(1, 1))
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
@@ -267,6 +260,4 @@ def test_dask_workers_one_of_which_dies(starts, tmp_path):
                 os.kill(victim, signal.SIGKILL)
         assert victim is not None
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    whole = orders(starts, long, 4, tmp_path / "whole", held_out=(1, 1))
-    produce(whole)
-    assert content(finish(work, tmp_path / "dask.h5")) == content(finish(whole, tmp_path / "whole.h5"))
+    assert content(finish(work, tmp_path / "dask.h5")) == whole

@@ -98,7 +98,20 @@ import sys, torch, random, torch_geometric, e3nn
 loaded = set(sys.modules)  # torch_geometric imports Triton where it is installed
 before = torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed()
 import glasslit
+for name in glasslit.__all__:
+    getattr(glasslit, name)
+assert "e3nn" in sys.modules
 assert before == (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed())
 assert not {"lammps", "triton", "llvmlite", "numba", "cupy", "mpi4py"} & (set(sys.modules) - loaded)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_worker_of_the_factory_imports_no_network():
+    """Names of the package are imported where they are used: such processes start by the dozen."""
+    code = """
+import sys
+import glasslit.cli, glasslit.simulate.factory
+assert not {"e3nn", "torch_geometric", "matplotlib"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
