@@ -67,7 +67,7 @@ def bond_order(
 ) -> np.ndarray:
     r"""Steinhardt's bond-order parameters: how strongly the directions of neighbors show a symmetry of degree l.
 
-    .. math:: q_{lm} = \sum_j w_{ij} Y_{lm}(\hat a_{ij}) \Big/ \sum_j w_{ij}, \qquad
+    .. math:: q_{lm} = \sum_j w_{ij} Y_{lm}(\hat a_{ij}) \Big/ \sum_j w_{ij}, \\
               q_l = \Big(\frac{4\pi}{2l + 1} \sum_m |q_{lm}|^2\Big)^{1/2}
 
     (Steinhardt, Nelson, Ronchetti, PRB 28, 784, 1983.) With a cutoff every neighbor below it has weight 1; with centers
@@ -132,7 +132,7 @@ def averaged(
 ) -> np.ndarray:
     r"""Values averaged over neighbors, near ones more than far ones, the particle itself included.
 
-    .. math:: x_i^{(n)} = \sum_j e^{-r_{ij}/r_c} x_j^{(n-1)} \Big/ \sum_j e^{-r_{ij}/r_c}, \qquad r_{ij} < r_c
+    .. math:: x_i^{(n)} = \sum_j e^{-r_{ij}/r_c} x_j^{(n-1)} \Big/ \sum_j e^{-r_{ij}/r_c}, \\ r_{ij} < r_c
 
     Parameters
     ----------

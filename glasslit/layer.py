@@ -25,7 +25,7 @@ from .so3 import irreps
 def bessel_basis(distance: Tensor, cutoff: float, n_basis: int) -> Tensor:
     r"""Radial Bessel functions, zero at the cutoff.
 
-    .. math:: B_n(r) = \sqrt{2 / r_c}\; \sin(n \pi r / r_c) / r, \qquad n = 1 \ldots N_b
+    .. math:: B_n(r) = \sqrt{2 / r_c}\; \sin(n \pi r / r_c) / r, \\ n = 1 \ldots N_b
 
     (Gasteiger et al., ICLR 2020.)
 

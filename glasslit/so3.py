@@ -47,7 +47,7 @@ def irreps(channels: int, l_max: int) -> o3.Irreps:
 def spherical_harmonics(l_max: int, vectors: Tensor) -> Tensor:
     r"""Real spherical harmonics of the directions of vectors, degrees 0 ... l_max side by side.
 
-    .. math:: Y^l(R a) = D^l(R)\, Y^l(a), \qquad Y^l(-a) = (-1)^l\, Y^l(a)
+    .. math:: Y^l(R a) = D^l(R)\, Y^l(a), \\ Y^l(-a) = (-1)^l\, Y^l(a)
 
     Parameters
     ----------

@@ -257,7 +257,7 @@ def browser():
 
 def seen(browser, page):
     """Width that a page takes on a telephone 390 pixels wide, errors of its scripts and what it asks the network for,
-    equations left unset."""
+    equations left unset or wider than their place."""
     tab, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -268,13 +268,16 @@ def seen(browser, page):
     unset = tab.evaluate(
         "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
     )
+    cut = tab.evaluate(
+        "[...document.querySelectorAll('div.math mjx-container')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+    )
     tab.close()
-    return width, errors, unset
+    return width, errors, unset, cut
 
 
 @pytest.mark.browser
 def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, browser):
-    wrong = {page.name: found for page in pages_of(built) if (found := seen(browser, page)) != (390, [], 0)}
+    wrong = {page.name: found for page in pages_of(built) if (found := seen(browser, page)) != (390, [], 0, 0)}
     assert wrong == {}
 
 
@@ -282,12 +285,17 @@ def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, brows
 def test_the_browser_would_tell(browser, tmp_path):
     page = tmp_path / "page.html"
     text = '<!doctype html><title>t</title><p style="width: 600px">wide</p><span class="math">x</span>'
+    text += (
+        '<div class="math"><mjx-container style="display: block; width: 9em; overflow: auto">'
+        '<mjx-math style="display: inline-block; width: 12em">y</mjx-math></mjx-container></div>'
+    )
     page.write_text(text + "<script>nothing.there()</script><img src='http://127.0.0.1:9/far.png' alt='far'>")
-    width, errors, unset = seen(browser, page)
+    width, errors, unset, cut = seen(browser, page)
     assert width > 600
     assert any("nothing is not defined" in error for error in errors)
     assert "http://127.0.0.1:9/far.png" in errors
     assert unset == 1
+    assert cut == 1
 
 
 def tagged(notebook, tag):
