@@ -1,7 +1,9 @@
 from . import checks as checks
 from . import configuration as configuration
 from . import descriptors as descriptors
+from . import evaluation as evaluation
 from . import graph as graph
+from . import heterogeneity as heterogeneity
 from . import kernels as kernels
 from . import kob_andersen as kob_andersen
 from . import layer as layer
@@ -17,7 +19,9 @@ from . import so3 as so3
 from . import store as store
 from . import testing as testing
 from . import train as train
+from . import transfer as transfer
 from .configuration import Configuration as Configuration
+from .evaluation import evaluate as evaluate
 from .graph import neighbor_graph as neighbor_graph
 from .metrics import noise_ceiling as noise_ceiling
 from .metrics import pearson as pearson
@@ -31,7 +35,6 @@ from .simulate import quench as quench
 from .store import load as load
 from .store import save as save
 from .train import TrainConfig as TrainConfig
-from .train import evaluate as evaluate
 from .train import fit as fit
 from .train import load_model as load_model
 from .train import save_model as save_model

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .configuration import Configuration
 from .kob_andersen import TYPE_NAMES
-from .periodic import minimum_image, neighbor_pairs, wrap
+from .periodic import neighbor_distances, neighbor_pairs, wrap
 
 Reduce = Literal["mean", "pooled"]
 
@@ -215,9 +215,8 @@ def radial_distribution(
         positions = getattr(c, field)
         if positions is None:
             raise ValueError(f"{c!r} has no {field}; expected it here: glasslit.quench(configuration) computes it")
-        pairs = neighbor_pairs(positions, c.box, r_max)
-        vectors = minimum_image(positions[pairs[:, 1]] - positions[pairs[:, 0]], c.box)
-        distance, kind = np.linalg.norm(vectors, axis=1), c.types[pairs].sum(axis=1)
+        pairs, distance = neighbor_distances(positions, c.box, r_max)
+        kind = c.types[pairs].sum(axis=1)
         a, b = np.bincount(c.types, minlength=len(TYPE_NAMES)).tolist()
         for k, (name, count) in enumerate(zip(names, (a * (a - 1) / 2, a * b, b * (b - 1) / 2), strict=True)):
             if count:

@@ -56,6 +56,11 @@ def neighbor_pairs(positions: np.ndarray, box: np.ndarray, cutoff: float) -> np.
         If an edge of the box is shorter than twice the cutoff: a particle would then meet
         two images of the same neighbor.
     """
+    return neighbor_distances(positions, box, cutoff)[0]
+
+
+def neighbor_distances(positions: np.ndarray, box: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of :func:`neighbor_pairs` and their minimum-image distances, shape (P,), sigma_AA."""
     if np.min(box) < 2 * cutoff:
         raise ValueError(
             f"box edges {np.round(box, 4).tolist()} with cutoff {cutoff}: an edge shorter than twice the cutoff lets a "
@@ -63,8 +68,10 @@ def neighbor_pairs(positions: np.ndarray, box: np.ndarray, cutoff: float) -> np.
             "or a larger system"
         )
     wrapped = wrap(positions, box)
-    tree = cKDTree(wrapped, boxsize=box)
-    pairs = tree.query_pairs(cutoff, output_type="ndarray").astype(np.int64)
+    found = cKDTree(wrapped, boxsize=box).query_pairs(cutoff, output_type="ndarray")
+    key = np.sort(found[:, 0] * len(wrapped) + found[:, 1])  # one number sorts many times faster than two
+    pairs = np.stack(np.divmod(key, len(wrapped)), axis=1)
     vectors = minimum_image(wrapped[pairs[:, 1]] - wrapped[pairs[:, 0]], box)
-    pairs = pairs[np.einsum("pk,pk->p", vectors, vectors) < cutoff**2]  # the tree includes the boundary
-    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+    square = np.einsum("pk,pk->p", vectors, vectors)
+    inside = square < cutoff**2  # the tree includes the boundary
+    return pairs[inside], np.sqrt(square[inside])

@@ -185,3 +185,25 @@ def test_a_batch_gives_what_its_graphs_give(small_net):
     other = gl.neighbor_graph(random_liquid(200), 1.5, "thermal+E_IS", dtype=torch.float64)
     with pytest.raises(ValueError, match="cutoff"):
         small_net(Batch.from_data_list([graphs[0], other]))
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_without_angular_features_a_network_sees_distances_only(layers):
+    """Three particles in a row and three in a bend: each has the same distances to those in its reach, and so have its
+    neighbors, to any depth, as the outer two are out of each other's reach. Only angles tell the two apart."""
+    box = np.full(3, 12.0)
+    bend = 1.5 * np.array([np.cos(2.2), np.sin(2.2), 0.0])
+    assert np.linalg.norm(bend - [1.5, 0, 0]) > 2.0
+    ends = {"row": [[1.5, 0, 0], [-1.5, 0, 0]], "bend": [[1.5, 0, 0], bend]}
+    environments = {
+        name: gl.Configuration(positions=np.array([[0, 0, 0], *two]) + 6, types=[0, 1, 1], box=box)
+        for name, two in ends.items()
+    }
+    for l_max in (0, 1, 2):
+        torch.manual_seed(1)  # not every untrained radial function is above zero at this distance
+        config = gl.ModelConfig(layers=layers, channels=4, l_max=l_max, n_times=2, inputs="thermal")
+        net = gl.SE3GNN(config).double()
+        net(gl.neighbor_graph(random_liquid(300, seed=2), dtype=torch.float64))  # batch norms see data
+        row, bent = (net.eval().predict(c)[:, 0] for c in environments.values())
+        assert np.allclose(row, bent, rtol=0, atol=1e-12) == (l_max == 0)
+        assert (np.abs(row - bent).max() > 1e-4) == (l_max > 0)

@@ -1,0 +1,162 @@
+r"""Dynamic heterogeneity: how much, and over what distance, particles move together.
+
+Overlap, chi4 and G4 (Lačević et al., J. Chem. Phys. 119, 7372, 2003) of any mobility field: measured, predicted or
+re-fitted. A threshold turns mobilities into "stays" and "leaves"; the literature uses several, so none is a default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
+
+from .periodic import neighbor_distances
+
+
+def overlap(mobility: ArrayLike, threshold: float) -> np.ndarray:
+    r"""Which particles have not moved away: 1 where the mobility is below the threshold, 0 elsewhere.
+
+    .. math:: q_i(t) = \Theta(a - m_i(t))
+
+    Parameters
+    ----------
+    mobility : shape (..., N), sigma_AA: propensities, or distances moved in a single run
+    threshold : a, sigma_AA, positive; say which one beside a result
+
+    Returns
+    -------
+    shape (..., N), float64; nan where the mobility is
+
+    Raises
+    ------
+    ValueError
+        If the threshold is not a positive number.
+
+    Examples
+    --------
+    >>> overlap([0.1, 0.3, 0.5], threshold=0.3).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    if not threshold > 0:
+        raise ValueError(f"threshold = {threshold!r}; expected a positive length in sigma_AA, such as 0.3")
+    moved = np.asarray(mobility, dtype=np.float64)
+    return np.where(np.isnan(moved), np.nan, moved < threshold)
+
+
+def chi4(overlap: ArrayLike, other: ArrayLike | None = None) -> np.ndarray:
+    r"""Four-point susceptibility: how collectively the particles move, counted in particles.
+
+    .. math:: \chi_4 = N\,(\langle Q^2\rangle - \langle Q\rangle^2), \qquad Q = N^{-1}\sum_i q_i
+
+    Parameters
+    ----------
+    overlap : shape (S, ..., N), dimensionless
+        q_i of N particles in S samples: configurations, or runs of one. Which of them the mean is over decides what
+        is counted.
+    other : same shape, optional
+        A second measurement of the same samples whose noise is independent, such as the other half of the runs.
+        Then the covariance of both Q stands for the variance, and noise adds nothing on average.
+
+    Returns
+    -------
+    shape (...), dimensionless; >= 0 without ``other``. Population variance (divides by S). With normally distributed Q,
+    few samples leave a relative error of about sqrt(2 / (S - 1)).
+
+    Raises
+    ------
+    ValueError
+        If S < 2: one sample has no variance. If the samples differ in N, or ``other`` in shape.
+
+    Examples
+    --------
+    >>> float(chi4([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]]))
+    1.0
+    """
+    q, second = _fields(overlap, other)
+    if len(q) < 2:
+        raise ValueError(f"{len(q)} samples; expected at least 2: one has no variance")
+    one, two = q.mean(axis=-1), second.mean(axis=-1)
+    return q.shape[-1] * ((one - one.mean(axis=0)) * (two - two.mean(axis=0))).mean(axis=0)
+
+
+def g4(
+    overlap: ArrayLike,
+    positions: Sequence[np.ndarray],
+    boxes: Sequence[np.ndarray],
+    r_max: float,
+    bins: int,
+    other: ArrayLike | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Over what distance particles share their fate: the pair correlation of the overlap's fluctuations.
+
+    .. math:: G_4(r) = \frac{2 V}{N (N - 1)} \Big\langle \sum_{i < j} \delta q_i\, \delta q_j\,
+        \frac{\delta(r - r_{ij})}{4 \pi r^2} \Big\rangle, \\ \delta q_i = q_i - \langle Q \rangle
+
+    It is g(r) times the covariance of two particles' overlaps at distance r, the mean being over particles and
+    samples; its integral over all pairs is chi4 (without each particle's own variance):
+    chi4 = <dq^2> + (N - 1) / V int G4 d^3r.
+
+    Parameters
+    ----------
+    overlap, other : shape (S, ..., N), as in :func:`chi4`; S may be 1
+    positions : S arrays of shape (N, 3), sigma_AA, of the same particles in the same order
+    boxes : S arrays of shape (3,), sigma_AA
+    r_max : sigma_AA; at most half of the shortest box edge
+    bins : between 0 and r_max
+
+    Returns
+    -------
+    r : shape (bins,), sigma_AA, centers of the bins
+    G4 : shape (..., bins), dimensionless
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, r_max exceeds half a box edge, or bins is below 1.
+
+    Examples
+    --------
+    Two of four particles at distance 1 stay, the others, far away and apart, leave:
+
+    >>> x = np.array([[0.0, 0, 0], [1, 0, 0], [5, 5, 5], [5, 5, 8]])
+    >>> r, G = g4([[1.0, 1, 0, 0]], [x], [np.full(3, 10.0)], r_max=2.0, bins=2)
+    >>> G.nonzero()[0].tolist(), round(float(G[1] * 4 / 3 * np.pi * (2**3 - 1) * 6 / 1000), 12)
+    ([1], 0.25)
+    """
+    q, second = _fields(overlap, other)
+    n = q.shape[-1]
+    shapes = [np.shape(x) for x in positions]
+    if not len(shapes) == len(boxes) == len(q) or any(shape != (n, 3) for shape in shapes):
+        raise ValueError(f"{len(q)} samples of {n} particles, {len(boxes)} boxes, positions {shapes}; expected S alike")
+    if bins < 1:
+        raise ValueError(f"bins = {bins}; expected at least 1")
+    edges = np.linspace(0.0, r_max, bins + 1)
+    shell = 4 / 3 * np.pi * np.diff(edges**3)
+    around = (0, -1)
+    one = (q - q.mean(axis=around, keepdims=True)).reshape(len(q), -1, n)
+    two = (second - second.mean(axis=around, keepdims=True)).reshape(len(q), -1, n)
+    total = np.zeros((bins, one.shape[1]))
+    for x, box, a, b in zip(positions, boxes, one, two, strict=True):
+        pairs, distance = neighbor_distances(x, box, r_max)
+        i, j = pairs.T
+        place = np.minimum((distance * (bins / r_max)).astype(int), bins - 1)
+        at = csr_array((np.ones(len(i)), (place * n + i, j)), shape=(bins * n, n))  # all bins' pairs, one below another
+        products = np.einsum("kni,in->ki", (at @ b.T).reshape(bins, n, -1), a)
+        if other is not None:
+            products = (products + np.einsum("kni,in->ki", (at @ a.T).reshape(bins, n, -1), b)) / 2
+        total += products * (2 * np.prod(box) / (n * (n - 1)) / shell)[:, None] / len(q)
+    return (edges[1:] + edges[:-1]) / 2, total.T.reshape(*q.shape[1:-1], bins)
+
+
+def _fields(overlap: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Both as arrays of shape (S, ..., N)."""
+    try:
+        q = np.asarray(overlap, dtype=np.float64)
+        second = q if other is None else np.asarray(other, dtype=np.float64)
+    except ValueError as error:
+        raise ValueError(f"samples of different shape ({error}); expected (..., N) with one N for all") from error
+    if q.ndim < 2 or q.shape != second.shape:
+        raise ValueError(f"overlaps of shapes {q.shape} and {second.shape}; expected (S, ..., N), the same for both")
+    return q, second

@@ -1,0 +1,160 @@
+"""Overlap, chi4 and G4: naive references, cases solved by hand, what must always hold, and noise."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import glasslit as gl
+from glasslit.heterogeneity import chi4, g4, overlap
+from glasslit.periodic import minimum_image
+
+BOX = np.full(3, 6.0)
+
+
+def naive_chi4(q):
+    """Of samples (S, N), term by term."""
+    shares = [sum(sample) / len(sample) for sample in q]
+    mean = sum(shares) / len(shares)
+    return len(q[0]) * (sum(share * share for share in shares) / len(shares) - mean * mean)
+
+
+def naive_g4(q, positions, box, edges):
+    """Of samples (S, N), pair by pair."""
+    mean, found = np.mean(q), np.zeros(len(edges) - 1)
+    for sample, x in zip(q, positions, strict=True):
+        for i in range(len(x)):
+            for j in range(i):
+                r = np.linalg.norm(minimum_image(x[i] - x[j], box))
+                k = int(np.searchsorted(edges, r, side="right")) - 1
+                if k < len(found):
+                    found[k] += (sample[i] - mean) * (sample[j] - mean)
+    n = len(positions[0])
+    return found / len(q) * 2 * np.prod(box) / (n * (n - 1)) / (4 / 3 * np.pi * np.diff(edges**3))
+
+
+def samples(seed, s=3, n=25):
+    rng = np.random.default_rng(seed)
+    return overlap(rng.gamma(2.0, 0.15, size=(s, 2, n)), 0.3), rng.uniform(0, BOX, size=(s, n, 3))
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_both_equal_their_naive_references(seed):
+    q, x = samples(seed)
+    assert chi4(q) == pytest.approx([naive_chi4(q[:, t].tolist()) for t in (0, 1)], abs=1e-12)
+    r, found = g4(q, x, [BOX] * 3, r_max=3.0, bins=6)
+    edges = np.linspace(0, 3, 7)
+    assert r.tolist() == (0.25 + 0.5 * np.arange(6)).tolist()
+    for t in (0, 1):
+        assert found[t] == pytest.approx(naive_g4(q[:, t], x, BOX, edges), abs=1e-12)
+
+
+def test_on_real_configurations():
+    """Four of 4096 particles, in subsets that the naive loops can bear."""
+    cs = gl.load("standard", T=0.56)[:4]
+    some = [np.flatnonzero(c.types == 0)[:150] for c in cs]
+    q = overlap([c.propensity[:, i] for c, i in zip(cs, some, strict=True)], 0.25)
+    x = [c.positions[i] for c, i in zip(cs, some, strict=True)]
+    assert 0 < q[:, -2].mean() < 1
+    assert chi4(q)[-2] == pytest.approx(naive_chi4(q[:, -2].tolist()), abs=1e-12)
+    _, found = g4(q, x, [c.box for c in cs], r_max=5.0, bins=20)
+    assert found[-2] == pytest.approx(naive_g4(q[:, -2], x, cs[0].box, np.linspace(0, 5, 21)), abs=1e-10)
+
+
+def test_cases_solved_by_hand():
+    assert chi4([[1, 1, 1, 1], [0, 0, 0, 0]]) == 1  # all stay, all leave: N / 4
+    assert chi4([[1, 1, 0, 0], [0, 0, 1, 1]]) == 0  # always two
+    assert chi4([[1, 0], [1, 0], [1, 1]]) == pytest.approx(2 * (1 / 4 + 1 / 4 + 1) / 3 - 2 * (2 / 3) ** 2)
+    # two pairs at distance 1: in one both stay, in the other both leave; across pairs everything is 3 apart
+    x = np.array([[0.0, 0, 0], [1, 0, 0], [0, 3, 0], [1, 3, 0]])
+    _, found = g4([[1, 1, 0, 0]], [x], [BOX], r_max=2.0, bins=2)
+    assert found.tolist() == pytest.approx([0, 2 * 216 / 12 * 2 * 0.25 / (4 / 3 * np.pi * 7)])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_the_integral_of_g4_is_chi4_where_no_pair_is_left_out(seed):
+    """Particles in a small part of a wide box. Order, place in the box and 1 - q change neither."""
+    rng = np.random.default_rng(seed)
+    q, box = rng.integers(0, 2, size=(4, 30)).astype(float), np.full(3, 20.0)
+    x = rng.uniform(0, 5.0, size=(4, 30, 3))
+    edges = np.linspace(0, 9, 19)
+    _, found = g4(q, x, [box] * 4, r_max=9.0, bins=18)
+    pairs = (30 - 1) / np.prod(box) * (found * 4 / 3 * np.pi * np.diff(edges**3)).sum()
+    assert np.mean((q - q.mean()) ** 2) + pairs == pytest.approx(chi4(q), abs=1e-10)
+    assert chi4(1 - q) == pytest.approx(chi4(q), abs=1e-12)
+    order = rng.permutation(30)
+    moved = (x[:, order] + rng.uniform(0, 20, size=3)) % 20
+    assert chi4(q[:, order]) == pytest.approx(chi4(q), abs=1e-12)
+    assert g4(q[:, order], moved, [box] * 4, 9.0, 18)[1] == pytest.approx(found, abs=1e-9)
+
+
+def test_independent_coins_show_nothing_and_blocks_show_their_size():
+    """The control: particles that do not know of each other have chi4 = p (1 - p) and G4 = 0; groups of 5 that share
+    a coin have five times as much."""
+    rng = np.random.default_rng(1)
+    coins = rng.integers(0, 2, size=(4000, 40)).astype(float)
+    groups = np.repeat(rng.integers(0, 2, size=(4000, 8)), 5, axis=1).astype(float)
+    error = np.sqrt(2 / 3999)
+    assert chi4(coins) == pytest.approx(0.25, rel=4 * error)
+    assert chi4(groups) == pytest.approx(5 * 0.25, rel=4 * error)
+    x = (
+        rng.uniform(0, 0.4, size=(8, 1, 3))
+        + 2 * np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])[:, None]
+    )
+    x = np.repeat(x, 5, axis=1).reshape(40, 3) + 0.01 * np.arange(40)[:, None]  # a group lies together
+    pairs = {}
+    for name, q in (("coins", coins[:300]), ("groups", groups[:300])):
+        pairs[name] = g4(q, [x] * 300, [BOX] * 300, r_max=1.0, bins=1)[1][0]
+    together = 8 * 10 * 2 * 216 / (40 * 39) / (4 / 3 * np.pi)  # pairs below 1, as g(r) counts them
+    assert pairs["groups"] == pytest.approx(0.25 * together, rel=0.15)
+    assert abs(pairs["coins"]) < 0.05 * pairs["groups"]
+
+
+def test_noise_that_particles_share_is_taken_out_by_a_second_measurement():
+    """Labels from few runs: noise of whole regions looks like heterogeneity, unless halves are correlated."""
+    rng = np.random.default_rng(2)
+    truth = np.repeat(rng.normal(size=(3000, 4)), 5, axis=1)
+    halves = truth + np.repeat(rng.normal(size=(2, 3000, 4)), 5, axis=2)
+    expected, (one, two) = chi4(truth), halves
+    assert chi4(one) > 1.7 * expected
+    assert chi4(one, two) == pytest.approx(expected, rel=0.1)
+    x = rng.uniform(0, BOX, size=(3000, 20, 3))
+    x[:, 1::5] = x[:, ::5] + 0.5  # two of a group are neighbors
+    true, biased, right = (
+        g4(q, x % BOX, [BOX] * 3000, 1.0, 1, other)[1][0] for q, other in ((truth, None), (one, None), (one, two))
+    )
+    assert biased > 1.6 * true
+    assert right == pytest.approx(true, rel=0.15)
+    assert g4(two, x % BOX, [BOX] * 3000, 1.0, 1, one)[1][0] == pytest.approx(right)
+
+
+def test_relative_error_of_chi4_is_what_the_docstring_says():
+    rng = np.random.default_rng(3)
+    q = rng.normal(size=(16, 2000, 50))  # 2000 experiments with 16 samples each
+    assert np.std(chi4(q)) / np.mean(chi4(q)) == pytest.approx(np.sqrt(2 / 15), rel=0.1)
+
+
+def test_overlap_keeps_nan_and_takes_any_shape():
+    found = overlap(np.array([[0.1, np.nan], [0.3, 0.2]]), 0.3)
+    assert np.array_equal(found, [[1, np.nan], [0, 1]], equal_nan=True)
+    for threshold in (0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected a positive length"):
+            overlap([1.0], threshold)
+
+
+def test_bad_input_is_named():
+    q, x = samples(0)
+    with pytest.raises(ValueError, match="1 samples; expected at least 2"):
+        chi4(q[:1])
+    with pytest.raises(ValueError, match="one N for all"):
+        chi4([np.ones(4), np.ones(5)])
+    with pytest.raises(ValueError, match=r"shapes \(3, 2, 25\) and \(3, 25\)"):
+        chi4(q, q[:, 0])
+    with pytest.raises(ValueError, match=r"3 samples of 25 particles, 2 boxes"):
+        g4(q, x, [BOX] * 2, 3.0, 6)
+    with pytest.raises(ValueError, match=r"expected edges of at least 8\.0"):
+        g4(q, x, [BOX] * 3, 4.0, 6)
+    with pytest.raises(ValueError, match="bins = 0"):
+        g4(q, x, [BOX] * 3, 3.0, 0)
