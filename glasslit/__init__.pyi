@@ -17,6 +17,7 @@ from . import published as published
 from . import simulate as simulate
 from . import so3 as so3
 from . import store as store
+from . import sweep as sweep
 from . import testing as testing
 from . import train as train
 from . import transfer as transfer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def main(words: Sequence[str] | None = None) -> None:
             "started again, it goes on where it was.",
         )
     )
+    table = commands.add_parser(
+        "sweep",
+        help="execute a notebook for a table of parameters",
+        description="Execute a notebook, usually book/train.ipynb, for every combination of parameters that a TOML "
+        "file names. Finished runs are skipped; killed and started again, it goes on where it was.",
+    )
+    table.add_argument("sweep", type=Path, help="a TOML file, such as sweeps/lmax.toml")
+    table.add_argument("--workers", type=int, help="runs side by side (default: as many as cores and memory allow)")
+    table.add_argument("--dask", metavar="ADDRESS", help="send the runs to this Dask scheduler instead")
+    table.set_defaults(run=_sweep)
     data = commands.add_parser("data", help="say what a data set holds, and check it")
     data.add_argument("what", nargs="?", choices=["show", "check"], default="show", help="(default: show)")
     data.add_argument("data", help="'starter', 'standard' or an .h5 file")
@@ -155,15 +166,44 @@ def _simulate(arguments: argparse.Namespace) -> None:
         )
         work += factory.orders(starts, recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out))
     with ExitStack() as stack:
-        executor = None
-        if arguments.dask:
-            from distributed import Client
-
-            executor = stack.enter_context(Client(arguments.dask)).get_executor()
+        executor = _executor(arguments.dask, stack)
         _watch(factory.manufacture(work, workers=arguments.workers, executor=executor), "piece")
     about = {"name": arguments.out.stem, "licence": arguments.licence, "citation": arguments.citation}
     out = factory.assemble(work, arguments.out, **about, compact=arguments.compact)
     tqdm.write(f"{out}: {len(work)} configurations; pieces are in {folder}, no longer needed")
+
+
+def _executor(address: str | None, stack: ExitStack) -> Executor | None:
+    """Of a Dask cluster, if one is asked for."""
+    if address is None:
+        return None
+    from distributed import Client
+
+    return stack.enter_context(Client(address)).get_executor()
+
+
+def _sweep(arguments: argparse.Namespace) -> None:
+    from .sweep import memory_of, read_sweep, side_by_side, summary, sweep
+
+    runs = read_sweep(arguments.sweep)
+    workers = arguments.workers or side_by_side(memory_of(arguments.sweep))
+    told: set[str] = set()
+    with ExitStack() as stack:
+        executor = _executor(arguments.dask, stack)
+        bar = stack.enter_context(tqdm(total=len(runs), unit="run"))
+        for progress in sweep(runs, workers=workers, executor=executor):
+            for name in sorted(set(progress.failed) - told):
+                bar.write(f"{name} failed:\n{progress.failed[name]}")
+                told.add(name)
+            bar.set_postfix_str(", ".join(progress.running), refresh=False)
+            bar.update(progress.done - bar.n)
+            bar.refresh()
+    tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
+    if told:
+        raise RuntimeError(
+            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: their notebooks are "
+            f"{runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
+        )
 
 
 def _starts(arguments: argparse.Namespace) -> list[Configuration]:

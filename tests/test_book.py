@@ -29,7 +29,7 @@ from glasslit import provenance
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.glob("*.ipynb"))
-RUNS = sorted((BOOK / "runs").glob("*.ipynb"))
+RUNS = sorted(p for p in (BOOK / "runs").glob("*.ipynb") if p.name[0] != ".")  # those are under way, or failed
 
 
 def outputs(notebook):

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "glasslit"
 ROOMS = [
     "periodic", "kob_andersen", "so3", "kernels", "configuration", "graph", "provenance", "store", "published",
     "layer", "network", "metrics", "heterogeneity", "descriptors", "checks", "train", "evaluation", "transfer",
-    "simulate", "prepared", "plotting", "testing", "cli",
+    "simulate", "prepared", "sweep", "plotting", "testing", "cli",
 ]  # fmt: skip
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))
 ONLY_IN = {
