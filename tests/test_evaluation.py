@@ -1,0 +1,73 @@
+"""The error of a difference: against resampling particle by particle, and against what is known."""
+
+import numpy as np
+import pytest
+
+import glasslit as gl
+from glasslit.evaluation import paired_gain
+from glasslit.metrics import spatial_blocks
+from glasslit.testing import random_liquid
+
+
+def labelled(seed, s=2, n=400):
+    rng = np.random.default_rng(seed)
+    cs = [
+        random_liquid(n, seed=seed + k).replace(times=[1.0, 2.0], propensity=rng.gamma(2, 0.1, size=(2, n)))
+        for k in range(s)
+    ]
+    return rng, cs
+
+
+def test_equals_drawing_particles_cube_by_cube():
+    rng, test = labelled(0)
+    first, second = ([c.propensity + s * rng.normal(scale=0.1, size=c.propensity.shape) for c in test] for s in (2, 1))
+    found = paired_gain(first, second, test, draws=50, seed=5)
+    expected = {k: gl.pearson(second, [c.propensity for c in test], [c.types for c in test])[k] for k in "AB"}
+    before = gl.pearson(first, [c.propensity for c in test], [c.types for c in test])
+    drawn = np.random.default_rng(5).multinomial(8, np.full(8, 1 / 8), size=(2, 50))
+    for kind, name in enumerate("AB"):
+        assert found[name][0] == pytest.approx(expected[name] - before[name], abs=1e-12)
+        differences = np.zeros((50, 2))
+        for p, q, c, times in zip(first, second, test, drawn, strict=True):
+            block = spatial_blocks(c)
+            for d in range(50):
+                picked = np.concatenate(
+                    [np.repeat(np.flatnonzero((block == b) & (c.types == kind)), times[d, b]) for b in range(8)]
+                )
+                for t in (0, 1):
+                    r = [np.corrcoef(x[t, picked], c.propensity[t, picked])[0, 1] for x in (p, q)]
+                    differences[d, t] += (r[1] - r[0]) / 2
+        assert found[name][1] == pytest.approx(differences.std(axis=0), rel=1e-9)
+
+
+def test_its_error_is_the_spread_of_repeated_experiments():
+    """With particles that do not know of each other; and there is no gain where both are equally good."""
+    gains, errors = [], []
+    for k in range(60):
+        rng, test = labelled(10 * k)
+        first, second = ([c.propensity + rng.normal(scale=0.1, size=c.propensity.shape) for c in test] for _ in "ab")
+        gain, error = paired_gain(first, second, test, draws=200, seed=k)["A"]
+        gains += gain.tolist()
+        errors += error.tolist()
+    assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.2)
+    assert abs(np.mean(gains)) < 4 * np.std(gains) / np.sqrt(len(gains))
+
+
+def test_cubes_see_that_neighbors_are_alike():
+    """Errors of whole regions: drawing cubes gives a larger error than particles in no order would."""
+    rng, test = labelled(3, s=1, n=2000)
+    noise = rng.normal(scale=0.3, size=8)[spatial_blocks(test[0])]
+    second = [test[0].propensity + noise]
+    first = [test[0].propensity + rng.permutation(noise)]
+    _, together = paired_gain([test[0].propensity], second, test)["A"]
+    _, apart = paired_gain([test[0].propensity], first, test)["A"]
+    assert (together > 2 * apart).all()
+
+
+def test_the_same_twice_is_no_gain_and_other_shapes_are_refused():
+    _, test = labelled(1)
+    same = [c.propensity for c in test]
+    for gain, error in paired_gain(same, same, test).values():
+        assert gain.tolist() == error.tolist() == [0, 0]
+    with pytest.raises(ValueError, match="expected the same"):
+        paired_gain(same, same[:1], test)
