@@ -48,7 +48,7 @@ def overlap(mobility: ArrayLike, threshold: float) -> np.ndarray:
 def chi4(overlap: ArrayLike, other: ArrayLike | None = None) -> np.ndarray:
     r"""Four-point susceptibility: how collectively the particles move, counted in particles.
 
-    .. math:: \chi_4 = N\,(\langle Q^2\rangle - \langle Q\rangle^2), \qquad Q = N^{-1}\sum_i q_i
+    .. math:: \chi_4 = N\,(\langle Q^2\rangle - \langle Q\rangle^2), \\ Q = N^{-1}\sum_i q_i
 
     Parameters
     ----------
@@ -91,8 +91,9 @@ def g4(
 ) -> tuple[np.ndarray, np.ndarray]:
     r"""Over what distance particles share their fate: the pair correlation of the overlap's fluctuations.
 
-    .. math:: G_4(r) = \frac{2 V}{N (N - 1)} \Big\langle \sum_{i < j} \delta q_i\, \delta q_j\,
-        \frac{\delta(r - r_{ij})}{4 \pi r^2} \Big\rangle, \\ \delta q_i = q_i - \langle Q \rangle
+    .. math:: G_4(r) = \tfrac{2 V}{N (N - 1)} \Big\langle \sum_{i < j} \delta q_i\, \delta q_j\,
+        \frac{\delta(r - r_{ij})}{4 \pi r^2} \Big\rangle, \\
+        \delta q_i = q_i - \langle Q \rangle
 
     It is g(r) times the covariance of two particles' overlaps at distance r, the mean being over particles and
     samples; its integral over all pairs is chi4 (without each particle's own variance):

@@ -283,5 +283,6 @@ def _begin(parent: int, threads: int) -> None:
     """
     end_with_parent(parent)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # waiting threads leave the cores to the others
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)

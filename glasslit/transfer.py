@@ -200,8 +200,9 @@ def transfer_test(
     Returns
     -------
     One row for each pair of temperatures, matched time and type: ``T_train``, ``T_test``, ``time`` and ``part`` of
-    tau_alpha where it is tested, ``type``, and Pearson's correlation ``mean`` (within configurations), ``pooled`` and
-    the pooled noise ``ceiling`` (nan without half-ensembles).
+    tau_alpha where it is tested, ``type``, and Pearson's correlation ``mean`` (within
+    configurations) and ``pooled``, with the noise ceilings of both, ``ceiling`` and ``ceiling_pooled`` (nan without
+    half-ensembles).
 
     Raises
     ------
@@ -280,7 +281,9 @@ def _rows(
     labels, types = [required(c, "propensity") for c in test], [c.types for c in test]
     scores = {name: pearson(predictions, labels, types, name) for name in ("mean", "pooled")}
     if all(c.propensity_half is not None for c in test):
-        scores["ceiling"] = noise_ceiling([required(c, "propensity_half") for c in test], types, "pooled")
+        halves = [required(c, "propensity_half") for c in test]
+        scores["ceiling"] = noise_ceiling(halves, types)
+        scores["ceiling_pooled"] = noise_ceiling(halves, types, "pooled")
     return [
         {
             "T_train": source,
@@ -290,7 +293,7 @@ def _rows(
             "type": kind,
             **{
                 name: float(scores[name][kind][k]) if name in scores else float("nan")
-                for name in ("mean", "pooled", "ceiling")
+                for name in ("mean", "pooled", "ceiling", "ceiling_pooled")
             },
         }
         for k, time in enumerate(test[0].times)

@@ -268,8 +268,11 @@ def seen(browser, page):
     unset = tab.evaluate(
         "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
     )
+    tab.evaluate("document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'))")
     cut = tab.evaluate(
-        "[...document.querySelectorAll('div.math mjx-container')].filter(e => e.scrollWidth > e.clientWidth + 1).length"
+        "[...document.querySelectorAll('.math mjx-container')].filter(e => !e.closest('table') && "
+        "e.querySelector('mjx-math').getBoundingClientRect().width > e.closest('p, li, dd, div').clientWidth - "
+        "(e.closest('.math').querySelector('.eqno')?.offsetWidth ?? 0)).length"
     )
     tab.close()
     return width, errors, unset, cut
@@ -286,8 +289,8 @@ def test_the_browser_would_tell(browser, tmp_path):
     page = tmp_path / "page.html"
     text = '<!doctype html><title>t</title><p style="width: 600px">wide</p><span class="math">x</span>'
     text += (
-        '<div class="math"><mjx-container style="display: block; width: 9em; overflow: auto">'
-        '<mjx-math style="display: inline-block; width: 12em">y</mjx-math></mjx-container></div>'
+        '<div class="math"><mjx-container style="display: block; overflow: auto">'
+        '<mjx-math style="display: inline-block; width: 40em">y</mjx-math></mjx-container></div>'
     )
     page.write_text(text + "<script>nothing.there()</script><img src='http://127.0.0.1:9/far.png' alt='far'>")
     width, errors, unset, cut = seen(browser, page)

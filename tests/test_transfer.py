@@ -75,7 +75,8 @@ def test_a_decoder_fitted_anew_beats_plain_transfer(model, warm):
     assert list(anew.index) == [0.104, 1.65, 5.2]
     assert list(table.index) == [0.104, 1.65, 5.2]
     assert (anew["mean"] > table["mean"]).all()
-    assert (anew["ceiling"] > anew["pooled"]).all()
+    assert (anew["ceiling"] > anew["mean"]).all()
+    assert (anew["ceiling_pooled"] > anew["pooled"]).all()
     assert (anew.T_train == 0.50).all()
     assert (anew.T_test == 0.56).all()
 
@@ -151,7 +152,7 @@ def test_fine_tuning_is_kept_only_where_validation_gains(model, warm):
 def test_tables_say_what_was_scored(model, warm):
     both = [*gl.load("starter", T=0.50, split="test"), *warm["test"]]
     table = transfer_test({0.50: model}, both)
-    assert list(table) == ["T_train", "T_test", "time", "part", "type", "mean", "pooled", "ceiling"]
+    assert list(table) == ["T_train", "T_test", "time", "part", "type", "mean", "pooled", "ceiling", "ceiling_pooled"]
     assert table.T_test.tolist() == [0.50] * 14 + [0.56] * 6
     (row,) = table.query("T_test == 0.56 and time == 5.2 and type == 'B'").to_dict("records")
     assert row["part"] == pytest.approx(0.1)

@@ -3,6 +3,7 @@
 It also takes out the scripts of Thebe, which this book does not use: Jupyter Book adds them twice, a script error.
 """
 
+import os
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
@@ -50,7 +51,19 @@ def stamp(app, pagename, templatename, context, doctree):
         context["body"] += f'<p class="glasslit-stamp">{escape(text)}</p>'
 
 
+def name_run(app, docname, source):
+    """Runs are executions of one notebook; their pages get a heading of their own."""
+    if "/runs/" in docname:
+        name = docname.rsplit("/", 1)[1]
+        source[0] = source[0].replace(
+            "# A training run: from positions to mobility", f"# Run {name}"
+        )
+
+
 def setup(app):
+    # Kernels inherit it: waiting threads leave the cores to others.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    app.connect("source-read", name_run)
     app.connect("html-page-context", stamp)
     app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
