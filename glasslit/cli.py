@@ -183,15 +183,14 @@ def _executor(address: str | None, stack: ExitStack) -> Executor | None:
 
 
 def _sweep(arguments: argparse.Namespace) -> None:
-    from .sweep import memory_of, read_sweep, side_by_side, summary, sweep
+    from .sweep import read_sweep, summary, sweep
 
     runs = read_sweep(arguments.sweep)
-    workers = arguments.workers or side_by_side(memory_of(arguments.sweep))
     told: set[str] = set()
     with ExitStack() as stack:
         executor = _executor(arguments.dask, stack)
         bar = stack.enter_context(tqdm(total=len(runs), unit="run"))
-        for progress in sweep(runs, workers=workers, executor=executor):
+        for progress in sweep(runs, workers=arguments.workers, executor=executor):
             for name in sorted(set(progress.failed) - told):
                 bar.write(f"{name} failed:\n{progress.failed[name]}")
                 told.add(name)

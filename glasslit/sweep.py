@@ -26,8 +26,6 @@ from .kob_andersen import TYPE_NAMES
 from .simulate.engines import end_with_parent
 
 KEYS = {"notebook", "folder", "name", "memory", "all", "each"}
-MEMORY = 2.0
-"""GB that a run is taken to need, where the sweep does not say."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Run:
     notebook : what is executed
     folder : ``folder/name.ipynb`` is written when it has finished; ``folder/name`` is given to the notebook as ``out``
     parameters : for the notebook's cell tagged ``parameters``
+    memory : GB that it is taken to need
     cwd : where the notebook runs; ``out`` is stated relative to it
     """
 
@@ -47,6 +46,7 @@ class Run:
     notebook: Path
     folder: Path
     parameters: dict[str, Any]
+    memory: float = 2.0
     cwd: Path = field(default_factory=Path.cwd)
 
     @property
@@ -141,6 +141,9 @@ def read_sweep(path: str | Path) -> list[Run]:
         raise ValueError(
             f"{path}: in [each], {wrong} are no lists with values, {sorted(set(each) & set(common))} are in [all] too"
         )
+    memory = content.get("memory", Run.memory)
+    if not isinstance(memory, int | float) or not memory > 0:
+        raise ValueError(f"{path}: memory = {memory!r}; expected the GB that a run needs, a number above 0")
     known = set(papermill.inspect_notebook(str(notebook)))
     unknown = (set(each) | set(common)) - known
     if unknown or "out" in (set(each) | set(common)):
@@ -154,7 +157,7 @@ def read_sweep(path: str | Path) -> list[Run]:
             name = content["name"].format(**parameters)
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: name = {content['name']!r} needs {error}; expected parameters it has") from error
-        runs.append(Run(name, notebook.resolve(), folder.resolve(), parameters))
+        runs.append(Run(name, notebook.resolve(), folder.resolve(), parameters, memory))
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ValueError(
@@ -163,12 +166,7 @@ def read_sweep(path: str | Path) -> list[Run]:
     return runs
 
 
-def memory_of(path: str | Path) -> float:
-    """GB that a run of this sweep is said to need."""
-    return float(tomllib.loads(Path(path).read_text()).get("memory", MEMORY))
-
-
-def side_by_side(memory: float = MEMORY) -> int:
+def side_by_side(memory: float) -> int:
     """How many runs of so many GB fit beside each other: one for each core, one on a GPU, no more than memory holds."""
     import torch
 
@@ -217,7 +215,7 @@ def sweep(
     """
     waiting, failed, deaths = [run for run in runs if not run.finished()], dict[str, str](), 0
     done = len(runs) - len(waiting)
-    workers = workers or side_by_side()
+    workers = workers or side_by_side(max((run.memory for run in runs), default=Run.memory))
     threads = max(1, (os.cpu_count() or 1) // workers)
     while waiting:
         pool = executor or ProcessPoolExecutor(

@@ -63,6 +63,8 @@ def test_every_combination_is_a_run(write, tmp_path):
     assert runs[0].parameters == {"pause": 0.0, "x": 1, "seed": 0}
     assert runs[0].executed == tmp_path / "runs" / "x1-seed0.ipynb"
     assert not any(r.finished() for r in runs)
+    assert {r.memory for r in runs} == {2.0}
+    assert read_sweep(write("memory = 0.5" + TOML % (0, [1])))[0].memory == 0.5
 
 
 @pytest.mark.parametrize(
@@ -78,6 +80,7 @@ def test_every_combination_is_a_run(write, tmp_path):
         (("tiny.ipynb", "none.ipynb"), "no notebook .*none.ipynb"),
         (("folder", "where"), r"unknown \['where'\], missing \['folder'\]"),
         (("[each]", "[each"), "is no sweep"),
+        (("folder", 'memory = "much"\nfolder'), "memory = 'much'; expected the GB"),
         (("x = [1]", 'out = ["a"]'), "has no parameters"),
     ],
 )
