@@ -111,12 +111,12 @@ def refit_decoder(
     if not len(strengths) or min(strengths) < 0:
         raise ValueError(f"strengths = {list(strengths)}; expected at least one number, none below 0")
     times = check_times([*train, *val])
-    refitted = SE3GNN(replace(model.config, n_times=len(times))).to(model.decoder)
-    own = {"decoder", "label_times", "target_mean", "target_std"}
-    refitted.load_state_dict({k: v for k, v in model.state_dict().items() if k not in own}, strict=False)
-    refitted.eval()
-    state = {name: getattr(refitted, name).detach().double().cpu().numpy() for name in sorted(own)}
-    state["label_times"], state["decoder"] = np.array(times), np.zeros_like(state["decoder"])
+    state = {
+        "decoder": np.zeros((len(TYPE_NAMES), len(times), model.decoder.shape[-1])),
+        "label_times": np.array(times),
+        "target_mean": np.zeros((len(TYPE_NAMES), len(times))),
+        "target_std": np.ones((len(TYPE_NAMES), len(times))),
+    }
     seen, checked = [[(_invariants(model, c), c) for c in chosen] for chosen in (train, val)]
     for kind in range(len(TYPE_NAMES)):
         x = np.concatenate([z[c.types == kind] for z, c in seen])
@@ -141,9 +141,11 @@ def refit_decoder(
         state["decoder"][kind] = best / spread[:, None]
         state["target_std"][kind] = spread
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
-    with torch.no_grad():
-        for name, value in state.items():
-            getattr(refitted, name).copy_(torch.as_tensor(value))
+    refitted = copy.deepcopy(model).eval()
+    refitted.config = replace(model.config, n_times=len(times))
+    for name, value in state.items():
+        tensor = torch.as_tensor(value).to(model.decoder.detach())
+        setattr(refitted, name, torch.nn.Parameter(tensor) if name == "decoder" else tensor)
     return refitted
 
 

@@ -122,8 +122,10 @@ def test_each_strength_is_chosen_on_validation(model, warm):
 
 
 def test_the_representation_is_frozen_and_the_model_left_alone(model, warm):
-    before = copy.deepcopy(model.state_dict())
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     anew = refit_decoder(model, warm["train"], warm["val"])
+    assert torch.equal(torch.get_rng_state(), state)
+    assert list(anew.state_dict()) == list(before)
     graph = gl.neighbor_graph(warm["test"][0], 2.0, model.config.inputs)
     with torch.no_grad():
         assert torch.equal(anew.features(graph), model.features(graph))
