@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,73 @@ def test_neither_lists_nor_threads_nor_launches_change_a_bit_of_it(start):
     assert np.abs(split - found[0]).max() < 1e-7 * steps  # half kicks are rounded one by one
 
 
+class Stopped(Exception):
+    pass
+
+
+@contextmanager
+def launches(count):
+    """So many launches and no more: the process "dies" in the next one."""
+    from glasslit.simulate import gpu
+
+    original, left = gpu._State.launch, iter(range(count))
+
+    def launch(self, *arguments):
+        if next(left, None) is None:
+            raise Stopped
+        original(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu._State, "launch", launch)
+        yield
+
+
+@pytest.fixture
+def small(start):
+    """Twelve particles where the simulator has to bear many launches."""
+    if not SIMULATED:
+        return start
+    some = slice(0, 96, 8)
+    return gl.Configuration(positions=start.positions[some], types=start.types[some], box=start.box, temperature=0.5)
+
+
+@here
+def test_runs_under_way_go_on_where_they_were(small, tmp_path):
+    """Two intervals of three launches each, killed in the second one; then all or one of the runs, to the same bits."""
+    engine, times = GpuEngine(launch=small.n_particles, save_every=0), [0.015, 0.03]
+    runs = runs_of(small, 2, times)
+    expected = dict(engine.run(runs))
+    with launches(5), pytest.raises(Stopped):
+        list(engine.run(runs, keep=tmp_path))
+    (state,) = tmp_path.iterdir()
+    kept = state.read_bytes()
+    for wanted in ([1], [0, 1]):
+        state.write_bytes(kept)
+        with launches(1):
+            found = dict(engine.run([runs[k] for k in wanted], keep=tmp_path))
+        assert all(np.array_equal(found[row], expected[k]) for row, k in enumerate(wanted))
+        assert not state.exists()
+    for whose, what in ((runs_of(small, 2, times, seed=1), kept), (runs, kept[: len(kept) // 2])):  # of others; torn
+        state.write_bytes(what)
+        with launches(5), pytest.raises(Stopped):
+            list(engine.run(whose, keep=tmp_path))
+
+
+@here
+def test_a_killed_labelling_makes_no_launch_twice(small, tmp_path, monkeypatch):
+    """:func:`glasslit.simulate.label` gives the engine a folder for runs under way, and it is left without any."""
+    monkeypatch.setattr(
+        "glasslit.simulate.protocol._check_box", lambda *_: None
+    )  # the tiny box is smaller than it asks
+    engine = GpuEngine(launch=small.n_particles, save_every=0)
+    job = ([small], [0.01], 2, tmp_path)
+    with launches(1), pytest.raises(Stopped):
+        list(gl.simulate.label(*job, engine=engine))
+    with launches(1):
+        assert list(gl.simulate.label(*job, engine=engine))[-1].done == 2
+    assert sorted(path.name for path in tmp_path.glob("*/*")) == ["run000.npz", "run001.npz"]
+
+
 @here
 def test_free_runs_keep_their_energy(start):
     from glasslit.simulate import gpu
@@ -139,11 +207,12 @@ def test_fire_reaches_a_minimum(start):
 
 @pytest.mark.skipif(not SIMULATED, reason="for the simulator")
 def test_fire_reaches_a_minimum_in_the_simulator():
-    rng = np.random.default_rng(0)
-    positions, types, box = rng.uniform(1, 2, size=(6, 3)) * [1, 2, 2], np.array([0, 1, 0, 1, 0, 0]), np.full(3, 5.0)
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) * 0.8 + 2.0  # of a tetrahedron, stretched
+    positions = corners + np.random.default_rng(0).uniform(-0.1, 0.1, size=(4, 3))
+    types, box = np.array([0, 1, 0, 0]), np.full(3, 5.0)
     found = GpuEngine(threads=2).minimize(positions, types, box, tolerance=1e-3)
     state = torch.tensor(found), torch.tensor(types), torch.tensor(box)
-    assert forces(*state).norm(dim=1).max() < 1.1e-3
+    assert forces(*state).norm(dim=1).max() < 1.1e-3 < forces(torch.tensor(positions), *state[1:]).norm(dim=1).max()
     assert energy_per_particle(*state).sum() < -5
 
 

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -68,7 +69,8 @@ class Engine(Protocol):
     def thermalize_many(
         self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
     ) -> Iterable[tuple[np.ndarray, np.ndarray]]: ...
-    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]: ...
+    def run(self, runs: Sequence[Run], keep: Path | None = ...) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (number of the run, displacements); ``keep`` is a folder for runs that are under way, if it helps."""
 
 
 def whole_steps(duration: float, longest: float) -> tuple[int, float]:

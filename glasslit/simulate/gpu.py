@@ -15,8 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ import numpy as np
 from ..kob_andersen import check_potential
 from .engines import alike, ran_away, whole_steps
 from .fixed import BOX, pair_table, to_fixed
+from .protocol import _read, _write
 
 if TYPE_CHECKING:
     from .engines import Run, System
@@ -52,7 +56,8 @@ class GpuEngine:
     skin : how far beyond the cutoff the neighbor lists reach, sigma_AA; decides the speed only
     threads : threads of a block, by default one for eight particles
     replicas : most systems in one launch, by default four for each multiprocessor
-    launch : particle-steps of one launch and system; between launches an interrupt is heard
+    launch : particle-steps of one launch and system; between launches an interrupt is heard and runs are kept
+    save_every : least time between two savings of runs under way, seconds
     seed : of the thermostat, together with the velocities that it starts from
 
     Raises
@@ -71,15 +76,17 @@ class GpuEngine:
         threads: int | None = None,
         replicas: int | None = None,
         launch: int = 40_000_000,
+        save_every: float = 60.0,
         seed: int = 0,
     ) -> None:
-        if timestep <= 0 or skin <= 0 or launch < 1 or (replicas or 1) < 1 or (threads or 1) < 1:
+        if timestep <= 0 or skin <= 0 or launch < 1 or (replicas or 1) < 1 or (threads or 1) < 1 or save_every < 0:
             raise ValueError(
-                f"timestep {timestep}, skin {skin}, threads {threads}, replicas {replicas}, launch {launch}; "
-                "expected positive numbers"
+                f"timestep {timestep}, skin {skin}, threads {threads}, replicas {replicas}, launch {launch}, "
+                f"save_every {save_every}; expected positive numbers"
             )
         self.potential = check_potential(potential)
         self.timestep, self.skin, self.threads, self.launch, self.seed = timestep, skin, threads, launch, seed
+        self.save_every = save_every
         self.cuda = _kernels().cuda
         if not self.cuda.is_available():
             raise ValueError("there is no CUDA device here; expected one: use the lane engine on CPUs")
@@ -162,11 +169,12 @@ class GpuEngine:
                 result[k] = systems[k][0] + displacements, velocities
         return result
 
-    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]:
-        """Free (NVE) runs; yields (number of the run, displacements) as each launch's worth of them ends.
+    def run(self, runs: Sequence[Run], keep: Path | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """Free (NVE) runs; yields (number of the run, displacements) as each batch of them ends.
 
         Runs of the same types, box and times go together, whatever their positions. Displacements have
-        shape (T, N, 3), sigma_AA, unwrapped.
+        shape (T, N, 3), sigma_AA, unwrapped. With a folder to ``keep`` them in, runs under way are saved between
+        launches, and a later call for all or some of them goes on from there, to the same bits.
 
         Raises
         ------
@@ -179,10 +187,14 @@ class GpuEngine:
             first = runs[members[0]]
             state = _State(self, [(runs[k].positions, first.types, first.box, runs[k].velocities) for k in members])
             results = np.empty((len(members), len(first.times), *first.positions.shape))
-            for k, interval in enumerate(np.diff(first.times, prepend=0.0)):
-                state.advance(interval)
+            kept = _Kept(keep, [runs[k].digest(self.potential, self.timestep) for k in members], self.save_every)
+            begin, done = kept.restore(state, results)
+            for k, interval in enumerate(np.diff(first.times, prepend=0.0)[begin:], start=begin):
+                state.advance(interval, done=done, pause=partial(kept.save, state, results, k))
+                done = 0
                 results[:, k] = state.displacements()
             yield from zip(members, results, strict=True)
+            kept.forget()
 
 
 _BUILT: dict[tuple[type, bool], SimpleNamespace] = {}
@@ -262,8 +274,19 @@ class _State:
             _allow_shared(kernel, arguments, 4 * self.on_chip)
         kernel[self.systems, threads, 0, 4 * self.on_chip](*arguments)
 
-    def advance(self, duration: float, heat: tuple[float, float] | None = None, damping: float = 2.0) -> None:
-        """Whole steps, none longer than the time step, that end exactly at ``duration``."""
+    def advance(
+        self,
+        duration: float,
+        heat: tuple[float, float] | None = None,
+        damping: float = 2.0,
+        *,
+        done: int = 0,
+        pause: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Whole steps, none longer than the time step, that end exactly at ``duration``.
+
+        The first ``done`` of them were made before; ``pause`` is told after each launch how many that is by then.
+        """
         engine = self.engine
         steps, dt = whole_steps(duration, engine.timestep)
         kernel, random = _built(np.float32, heat is not None).advance, None
@@ -271,14 +294,15 @@ class _State:
         seed = int.from_bytes(hashlib.sha256(self.v.copy_to_host().tobytes()).digest()[:6], "little") ^ engine.seed
         random = self.cuda.random.create_xoroshiro128p_states(self.systems * self.n if heat else 1, seed=seed)
         chunk = max(1, engine.launch // self.n)
-        for done in range(0, steps, chunk):
-            temperatures = self.cuda.to_device(np.array([start + done * slope, slope], np.float32))
+        for begin in range(done, steps, chunk):
+            temperatures = self.cuda.to_device(np.array([start + begin * slope, slope], np.float32))
             arguments = (
-                min(chunk, steps - done), np.float32(dt), np.float32(engine.skin), np.float32(np.exp(-dt / damping)),
+                min(chunk, steps - begin), np.float32(dt), np.float32(engine.skin), np.float32(np.exp(-dt / damping)),
                 temperatures, self.x, self.v, *self.lists()[1:], random,
             )  # fmt: skip
             self.launch(kernel, arguments)
             self.check()
+            pause(min(begin + chunk, steps))
 
     def check(self, waiting: bool = False) -> bool:
         """Whether any system still has to go on; errors are raised."""
@@ -295,15 +319,59 @@ class _State:
 
     def displacements(self) -> np.ndarray:
         """Unwrapped displacement since the start, shape (systems, N, 3), sigma_AA."""
+        return np.stack([self.unsort(m.T) for m in self._moved()]) * (self.box / BOX)
+
+    def _moved(self) -> np.ndarray:
         since = self.x.copy_to_host() - self.reference.copy_to_host()  # wraps, as it should
-        moved = self.travelled.copy_to_host() + since
-        return np.stack([self.unsort(m.T) for m in moved]) * (self.box / BOX)
+        return self.travelled.copy_to_host() + since
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that a launch starts from: it makes its lists anew."""
+        return {"x": self.x.copy_to_host(), "v": self.v.copy_to_host(), "moved": self._moved()}
+
+    def restore(self, x: np.ndarray, v: np.ndarray, moved: np.ndarray) -> None:
+        """Go back to a :meth:`snapshot`."""
+        for array, values in ((self.x, x), (self.reference, x), (self.v, v), (self.travelled, moved)):
+            array.copy_to_device(np.ascontiguousarray(values))
 
     def unsort(self, values: np.ndarray) -> np.ndarray:
         """From the device's order of particles, by type, to the caller's."""
         result = np.empty_like(values)
         result[self.order] = values
         return result
+
+
+class _Kept:
+    """The runs under way, in a file between launches: what hours of a GPU have made outlives the process."""
+
+    def __init__(self, folder: Path | None, digests: Sequence[str], every: float) -> None:
+        self.path = folder / "gpu-state.npz" if folder else None
+        self.digests, self.every, self.last = np.array(digests), every, time.monotonic()
+
+    def save(self, state: _State, results: np.ndarray, intervals: int, steps: int) -> None:
+        """How many intervals between times are over, and how many steps of the next."""
+        if self.path and time.monotonic() - self.last >= self.every:
+            position = np.array([intervals, steps])
+            _write(
+                self.path, **state.snapshot(), results=results[:, :intervals], digests=self.digests, position=position
+            )
+            self.last = time.monotonic()
+
+    def restore(self, state: _State, results: np.ndarray) -> tuple[int, int]:
+        """Intervals and steps that these runs have behind them; none where the file is of others."""
+        found = _read(self.path) if self.path else None
+        if found is None or not np.isin(self.digests, found["digests"]).all():
+            return 0, 0
+        rows = [list(found["digests"]).index(digest) for digest in self.digests]
+        state.restore(*(found[name][rows] for name in ("x", "v", "moved")))
+        intervals, steps = found["position"].tolist()
+        results[:, :intervals] = found["results"][rows]
+        return intervals, steps
+
+    def forget(self) -> None:
+        """The runs are finished, and in their caller's hands."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
 
 
 def _allow_shared(kernel: Any, arguments: tuple[Any, ...], bytes_: int) -> None:

@@ -139,11 +139,12 @@ class LammpsEngine:
         """:meth:`thermalize` each of the systems (positions, types, box, velocities), one after the other."""
         return (self.thermalize(*system, temperatures, duration) for system in systems)
 
-    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]:
+    def run(self, runs: Sequence[Run], keep: Path | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Free (NVE) runs, several at once; yields (number of the run, displacements) as each one ends.
 
         Displacements have shape (T, N, 3), sigma_AA, unwrapped, one for each of the run's times. A run
-        depends on nothing but its own input: neither on the order nor on the number of workers.
+        depends on nothing but its own input: neither on the order nor on the number of workers. Nothing is put into
+        ``keep``: a run takes minutes.
         """
         if self.workers == 1 or len(runs) == 1:
             yield from ((k, self._run(run)) for k, run in enumerate(runs))

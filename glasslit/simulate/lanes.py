@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -97,11 +98,11 @@ class LaneEngine(LammpsEngine):
 
         return f"glasslit lanes {version()} ({super().name})"
 
-    def run(self, runs: Sequence[Run]) -> Iterator[tuple[int, np.ndarray]]:
+    def run(self, runs: Sequence[Run], keep: Path | None = None) -> Iterator[tuple[int, np.ndarray]]:
         """Free (NVE) runs; yields (number of the run, displacements) as each batch of sixteen ends.
 
         Runs that start from the same positions and look at the same times go together. Displacements have
-        shape (T, N, 3), sigma_AA, unwrapped.
+        shape (T, N, 3), sigma_AA, unwrapped. Nothing is put into ``keep``: a batch takes minutes.
 
         Raises
         ------

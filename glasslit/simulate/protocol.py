@@ -200,7 +200,8 @@ def label(
     cost = [run.times[-1] * len(run.types) for _, run in waiting]
     begun, spent = time.monotonic(), 0.0
     yield Progress(done, total, float("nan") if waiting else 0.0)
-    for number, displacements in engine.run([run for _, run in waiting]):
+    under_way = plan[0][0].parent if plan else None
+    for number, displacements in engine.run([run for _, run in waiting], keep=under_way):
         path, run = waiting[number]
         digest = run.digest(engine.potential, engine.timestep)
         _write(path, displacements=displacements.astype(np.float32), digest=digest, engine=engine.name)
