@@ -1,3 +1,4 @@
+from . import baselines as baselines
 from . import checks as checks
 from . import configuration as configuration
 from . import descriptors as descriptors
@@ -12,8 +13,10 @@ from . import network as network
 from . import periodic as periodic
 from . import plotting as plotting
 from . import prepared as prepared
+from . import propensity as propensity
 from . import provenance as provenance
 from . import published as published
+from . import ridge as ridge
 from . import simulate as simulate
 from . import so3 as so3
 from . import store as store

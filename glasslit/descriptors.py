@@ -166,6 +166,53 @@ def averaged(
     return values
 
 
+def coarse_grained(
+    configuration: Configuration,
+    values: np.ndarray,
+    lengths: Sequence[float],
+    cutoff: float = 4.5,
+    field: str = "positions",
+) -> np.ndarray:
+    r"""Densities, and a quantity's mean and variance, among neighbors that count with weights exp(-r / L).
+
+    Parameters
+    ----------
+    configuration : at least its box and the field
+    values : the quantity, shape (N,)
+    lengths : L, sigma_AA
+    cutoff : neighbors farther away do not count, sigma_AA
+    field : "positions" or "inherent_positions"
+
+    Returns
+    -------
+    shape (N, 1 + 9 len(lengths)): the particle's own value; then, length by length, the densities of A, of B and of
+    both (the particle itself left out), the three means, the three variances. Means are 0 where nobody is near.
+
+    Raises
+    ------
+    ValueError
+        If there is no value for each particle, a length is not positive, the field is missing, or the box is too small.
+    """
+    at, n, kinds = _positive("lengths", lengths), configuration.n_particles, len(TYPE_NAMES) + 1
+    own = np.asarray(values, dtype=np.float64)
+    if own.shape != (n,):
+        raise ValueError(f"values of shape {own.shape}; expected ({n},), one for each particle")
+    total = np.zeros((n, len(at) * 3 * kinds))
+    for i, j, vector in _neighbors(configuration, cutoff, field):
+        who = np.column_stack([np.eye(kinds - 1)[configuration.types[j]], np.ones(len(j))])
+        powers = own[j, None] ** np.arange(3)
+        weight = np.exp(-np.linalg.norm(vector, axis=1)[:, None] / at)
+        terms = weight[:, :, None, None] * powers[:, None, :, None] * who[:, None, None, :]
+        total += _sum(terms.reshape(len(i), -1), i, n)
+    sums = total.reshape(n, len(at), 3, kinds)
+    density = sums[:, :, 0]
+    safe = np.where(density > 1e-12, density, np.inf)
+    mean = sums[:, :, 1] / safe
+    variance = np.maximum(sums[:, :, 2] / safe - mean**2, 0.0)
+    found = np.stack([density, mean, variance], axis=2)
+    return np.column_stack([own, found.reshape(n, -1)])
+
+
 def _positive(name: str, numbers: Sequence[float | None]) -> np.ndarray:
     found = np.asarray(numbers, dtype=np.float64)
     if found.ndim != 1 or not len(found) or not (found > 0).all():

@@ -11,11 +11,11 @@ from .configuration import Configuration
 from .graph import required
 from .kob_andersen import TYPE_NAMES
 from .metrics import local_density, noise_ceiling, pearson, spatial_blocks, trivial_prediction
-from .network import SE3GNN, check_times
+from .propensity import PropensityNetwork, check_times
 
 
 def evaluate(
-    net: SE3GNN,
+    net: PropensityNetwork,
     train: Sequence[Configuration],
     test: Sequence[Configuration],
     predictions: Sequence[np.ndarray] | None = None,

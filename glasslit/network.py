@@ -6,25 +6,20 @@ decoder per (time, particle type) on rotation-invariant numbers. Training is :mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from e3nn import o3
 from e3nn.nn import BatchNorm
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from .configuration import Configuration
-from .graph import neighbor_graph, parse_inputs, required
+from .graph import parse_inputs
 from .kernels import check_kernel
-from .kob_andersen import TYPE_NAMES
 from .layer import SE3Convolution, bessel_basis
+from .propensity import N_TYPES, PropensityNetwork
 from .so3 import spherical_harmonics
-
-N_TYPES = len(TYPE_NAMES)
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ class ModelConfig:
         return cls(**({"layers": 3, "channels": 4, "l_max": 2} | changes))
 
 
-class SE3GNN(nn.Module):
+class SE3GNN(PropensityNetwork):
     """Positions in, propensity out; turning the input turns the hidden features and changes no prediction.
 
     Parameters
@@ -99,18 +94,13 @@ class SE3GNN(nn.Module):
     {'radial': 35664, 'mixing': 16000, 'decoder': 640}
     """
 
+    config: ModelConfig
     irreps: o3.Irreps
-    label_times: Tensor
-    target_mean: Tensor
-    target_std: Tensor
-    energy_mean: Tensor
-    energy_std: Tensor
 
     def __init__(self, config: ModelConfig | None = None) -> None:
-        super().__init__()
-        self.config = config = config or ModelConfig()
-        self.needs_energy = parse_inputs(config.inputs)[1] is not None
-        scalars = o3.Irreps([(N_TYPES + self.needs_energy, (0, 1))])
+        config = config or ModelConfig()
+        super().__init__(config)
+        scalars = o3.Irreps([(self.n_scalars, (0, 1))])
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         incoming = scalars
         for _ in range(config.layers):
@@ -124,32 +114,10 @@ class SE3GNN(nn.Module):
         invariants = config.channels * (config.l_max + 1)
         # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
         self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
-        self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
-        self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
-        self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
-        self.register_buffer("energy_mean", torch.zeros(N_TYPES))
-        self.register_buffer("energy_std", torch.ones(N_TYPES))
-
-    @property
-    def times(self) -> np.ndarray:
-        """The times of the predictions, shape (T,), Lennard-Jones units; nan before training."""
-        return np.array([float(f"{t:.7g}") for t in self.label_times.tolist()])  # kept in single precision
 
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
-        cutoffs = torch.as_tensor(graph.cutoff).flatten().tolist()  # one, or one for each graph of a batch
-        inputs = {graph.inputs} if isinstance(graph.inputs, str) else set(graph.inputs)
-        config = self.config
-        if not np.allclose(cutoffs, config.cutoff, rtol=1e-6) or inputs != {config.inputs}:
-            raise ValueError(
-                f"a graph with cutoff {sorted(set(cutoffs))} and inputs {sorted(inputs)}; the network was made for "
-                f"{config.cutoff} and {config.inputs!r}: "
-                f"build it with neighbor_graph(configuration, {config.cutoff}, {config.inputs!r})"
-            )
-        x = graph.x
-        if self.needs_energy:
-            energy = (x[:, -1] - self.energy_mean[graph.types]) / self.energy_std[graph.types]
-            x = torch.cat([x[:, :-1], energy[:, None]], dim=1)
+        x = self.scalars(graph)
         harmonics = spherical_harmonics(self.config.l_max, graph.vector)
         distance = torch.linalg.vector_norm(graph.vector, dim=1)
         basis = bessel_basis(distance, self.config.cutoff, self.config.n_basis)
@@ -173,63 +141,6 @@ class SE3GNN(nn.Module):
         own = graph.types[:, None, None].expand(-1, 1, self.config.n_times)
         return every_type.gather(1, own)[:, 0]
 
-    def forward(self, graph: Data) -> Tensor:
-        """Propensity of each particle at each time, shape (N, T), sigma_AA."""
-        return self.target_mean[graph.types] + self.target_std[graph.types] * self.standardized(graph)
-
-    def standardize(self, graph: Data) -> Tensor:
-        """The graph's labels in the units of :meth:`standardized`; shape (N, T)."""
-        return (graph.y - self.target_mean[graph.types]) / self.target_std[graph.types]
-
-    @torch.no_grad()
-    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
-        """Take mean and spread of labels and energies, per type, from training configurations.
-
-        Raises
-        ------
-        ValueError
-            If labels are missing, or their times differ between configurations or from ``n_times``.
-        """
-        times = check_times(configurations, self.config.n_times)
-        types = np.concatenate([c.types for c in configurations])
-        labels = np.concatenate([required(c, "propensity").T for c in configurations]).astype(np.float64)
-        energy_field = parse_inputs(self.config.inputs)[1]
-        for k in range(N_TYPES):
-            if not np.any(types == k):
-                continue
-            self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
-            self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
-            if energy_field:
-                energies = np.concatenate([required(c, energy_field) for c in configurations]).astype(np.float64)
-                self.energy_mean[k] = float(energies[types == k].mean())
-                self.energy_std[k] = float(_spread(energies[types == k]))
-        self.label_times.copy_(torch.tensor(times))
-
-    @torch.no_grad()
-    def predict(self, configuration: Configuration) -> np.ndarray:
-        """Propensity of each particle of a configuration, without its labels.
-
-        Parameters
-        ----------
-        configuration : holds the positions, and the energy, that ``config.inputs`` names
-
-        Returns
-        -------
-        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``.
-
-        Raises
-        ------
-        ValueError
-            If an input is missing, or the box is shorter than twice the cutoff.
-        """
-        was_training = self.training
-        self.eval()
-        try:
-            graph = neighbor_graph(configuration, self.config.cutoff, self.config.inputs, self.decoder.dtype)
-            return self(graph.to(self.decoder.device)).T.cpu().numpy()
-        finally:
-            self.train(was_training)
-
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers by part: radial, mixing, decoder, and batch_norm (the equivariant one's affine weights)."""
 
@@ -242,31 +153,6 @@ class SE3GNN(nn.Module):
             "decoder": self.decoder.numel(),
             "batch_norm": count(self.norms),
         }
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation over particles, 1 where everything is equal."""
-    spread = values.std(axis=0)
-    return np.where(spread > 1e-12 * (1 + np.abs(values).max(axis=0)), spread, 1.0)
-
-
-def check_times(configurations: Sequence[Configuration], n_times: int | None = None) -> np.ndarray:
-    """The times that all configurations share, shape (T,).
-
-    Raises
-    ------
-    ValueError
-        If there is no configuration, or times differ between them or in number from ``n_times``.
-    """
-    if not configurations:
-        raise ValueError("no configurations; expected at least one: is the split empty?")
-    times = configurations[0].times
-    for c in configurations:
-        if len(c.times) != len(times) or not np.allclose(c.times, times, rtol=1e-6, atol=0):
-            raise ValueError(f"times differ: {times.tolist()} and {c.times.tolist()}; expected the same in all")
-    if n_times is not None and len(times) != n_times:
-        raise ValueError(f"labels at {len(times)} times, {times.tolist()}; the network has n_times = {n_times}")
-    return times
 
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:

@@ -18,13 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
-from torch_geometric.utils import scatter
 
+from .baselines import BASELINES, STRENGTHS, BaselineConfig, Ridge
 from .configuration import Configuration
-from .graph import neighbor_graph, parse_inputs, required
+from .graph import parse_inputs, required
 from .kob_andersen import TYPE_NAMES
 from .metrics import pearson
-from .network import SE3GNN, check_times, config_from_dict, config_to_dict
+from .network import SE3GNN, config_from_dict, config_to_dict
+from .propensity import PropensityNetwork, check_times
 from .provenance import data_hash
 
 MODEL_FORMAT = "glasslit-model-1"
@@ -126,43 +127,31 @@ def resolve_device(device: str) -> torch.device:
     return resolved
 
 
-def _loss(net: SE3GNN, graph: Data, prediction: Tensor, level_weight: float | None) -> Tensor:
-    """Squared error summed over times, averaged over particles, each (type, time) on its own scale."""
-    labels = net.standardize(graph)
-    error = prediction - labels
-    if level_weight is None:
-        return error.square().sum(dim=1).mean()
-    group = graph.types if graph.batch is None else graph.types + len(TYPE_NAMES) * graph.batch
-
-    def mean(values: Tensor) -> Tensor:
-        return scatter(values, group, reduce="mean")[group]
-
-    level, variance = mean(error), mean((labels - mean(labels)).square())
-    scale = torch.where(variance > 1e-12, variance, 1.0)
-    return (((error - level).square() + level_weight * level.square()) / scale).sum(dim=1).mean()
-
-
-def _graph(net: SE3GNN, c: Configuration, noise: float = 0.0) -> Data:
-    config, field = net.config, parse_inputs(net.config.inputs)[0]
-    if noise:
-        positions = required(c, field)
-        c = c.replace(**{field: positions + noise * torch.randn(positions.shape, dtype=torch.float64).numpy()})
-    return neighbor_graph(c, config.cutoff, config.inputs, net.decoder.dtype).to(net.decoder.device)
+def _graph(net: PropensityNetwork, c: Configuration, noise: float) -> Data:
+    """The graph of a configuration whose positions were moved a little."""
+    field = parse_inputs(net.config.inputs)[0]
+    positions = required(c, field)
+    moved = positions + noise * torch.randn(positions.shape, dtype=torch.float64).numpy()
+    return net.graph(c.replace(**{field: moved}))
 
 
 @torch.no_grad()
-def _validate(net: SE3GNN, graphs: list[Data], level_weight: float | None) -> tuple[float, float]:
+def _validate(net: PropensityNetwork, graphs: list[Data], level_weight: float | None) -> tuple[float, float]:
     """Loss, and Pearson's correlation on A, averaged over times; nan where a label is constant counts as 0."""
     net.eval()
-    predictions = [net.standardized(g) for g in graphs]  # within a type, standardizing does not change a correlation
-    loss = float(np.mean([float(_loss(net, g, p, level_weight)) for g, p in zip(graphs, predictions, strict=True)]))
+    predictions = [net.standardized(g) for g in graphs]
+    loss = float(np.mean([float(net.loss(g, p, level_weight)) for g, p in zip(graphs, predictions, strict=True)]))
+    return loss, float(np.nan_to_num(_correlations(graphs, predictions)[TYPE_NAMES[0]]).mean())
+
+
+def _correlations(graphs: list[Data], predictions: list[Tensor]) -> dict[str, np.ndarray]:
+    """Of standardized predictions with labels: within a type, standardizing does not change a correlation."""
     labels, types = [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs]
-    rho = pearson([p.T.cpu().numpy() for p in predictions], labels, types)
-    return loss, float(np.nan_to_num(rho[TYPE_NAMES[0]]).mean())
+    return pearson([p.T.cpu().numpy() for p in predictions], labels, types)
 
 
 def fit(
-    net: SE3GNN,
+    net: PropensityNetwork,
     train: Sequence[Configuration],
     val: Sequence[Configuration],
     config: TrainConfig | None = None,
@@ -179,7 +168,8 @@ def fit(
 
     Parameters
     ----------
-    net : trained in place; labels and energies are standardized with the training set's mean and spread
+    net : trained in place; labels and energies are standardized with the training set's mean and spread. A
+        :class:`~glasslit.baselines.Ridge` is solved in closed form, with a record for each strength
     train, val : labelled configurations with the same times; ``val`` chooses the epoch, nothing else
     config : :class:`TrainConfig`
     standardize : False keeps the mean and spread that the network has, as where a trained one is trained on
@@ -205,13 +195,16 @@ def fit(
     net.to(device)
     if standardize:
         net.set_standardization(train)
-    train_graphs, val_graphs = [_graph(net, c) for c in train], [_graph(net, c) for c in val]
+    train_graphs, val_graphs = [net.graph(c) for c in train], [net.graph(c) for c in val]
     optimizer = torch.optim.Adam(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
     )
+    if isinstance(net, Ridge):
+        yield from _fit_ridge(net, train_graphs, val_graphs)
+        return
     identity = _identity(net, train, val, config)
     state = _resume(config.checkpoint, identity, net, optimizer, schedule)
     history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
@@ -231,7 +224,7 @@ def fit(
                 noisy = [_graph(net, train[k], noise) if noise else train_graphs[k] for k in chosen]
                 batch = Batch.from_data_list(noisy)
                 optimizer.zero_grad()
-                loss = _loss(net, batch, net.standardized(batch), config.level_weight)
+                loss = net.training_loss(batch, config.level_weight)
                 if not torch.isfinite(loss):
                     raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}: lower the learning rate")
                 loss.backward()
@@ -253,7 +246,29 @@ def fit(
     net.eval()
 
 
-def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig) -> str:
+def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[EpochRecord]:
+    """A record for each strength; at the end each (type, time) has the one that validates best."""
+    begun = time.perf_counter()
+    weights, history, scores = net.solutions(train), list[EpochRecord](), []
+    for number, (strength, solution) in enumerate(zip(STRENGTHS, weights, strict=True), start=1):
+        net.set_weights(solution)
+        train_loss, _ = _validate(net, train, None)
+        val_loss, val_rho = _validate(net, val, None)
+        with torch.no_grad():
+            rho = _correlations(val, [net.standardized(g) for g in val])
+        scores.append(np.stack([np.nan_to_num(rho[kind], nan=-1.0) for kind in TYPE_NAMES]))
+        best = not history or val_rho > max(r.val_rho for r in history)
+        history.append(EpochRecord(number, train_loss, val_loss, val_rho, strength, time.perf_counter() - begun, best))
+        begun = time.perf_counter()
+        yield history[-1]
+    chosen = torch.as_tensor(np.argmax(scores, axis=0))  # (types, T)
+    net.set_weights(torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0])
+    net.eval()
+
+
+def _identity(
+    net: PropensityNetwork, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig
+) -> str:
     """What must be equal for a checkpoint to belong to this training, as JSON."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("checkpoint", "device")}
     return json.dumps(
@@ -261,7 +276,7 @@ def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configu
             "model": config_to_dict(net.config),
             "training": settings,
             "device type": resolve_device(config.device).type,
-            "dtype": str(net.decoder.dtype),
+            "dtype": str(net.target_mean.dtype),
             "training data": data_hash(c.hash() for c in train),
             "validation data": data_hash(c.hash() for c in val),
             "initial weights": _weights_hash(net),
@@ -270,7 +285,7 @@ def _identity(net: SE3GNN, train: Sequence[Configuration], val: Sequence[Configu
     )
 
 
-def _weights_hash(net: SE3GNN) -> str:
+def _weights_hash(net: PropensityNetwork) -> str:
     digest = hashlib.sha256()
     for parameter in net.parameters():
         digest.update(parameter.detach().cpu().numpy().tobytes())
@@ -278,7 +293,13 @@ def _weights_hash(net: SE3GNN) -> str:
 
 
 def _save_checkpoint(
-    path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any, schedule: Any, history: list, best: dict
+    path: str | Path | None,
+    identity: str,
+    net: PropensityNetwork,
+    optimizer: Any,
+    schedule: Any,
+    history: list,
+    best: dict,
 ) -> None:
     if path is None:
         return
@@ -312,7 +333,9 @@ def _load(path: str | Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _resume(path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any, schedule: Any) -> dict[str, Any]:
+def _resume(
+    path: str | Path | None, identity: str, net: PropensityNetwork, optimizer: Any, schedule: Any
+) -> dict[str, Any]:
     if path is None or not Path(path).exists():
         return {"history": [], "best": None}
     state = _load(path, CHECKPOINT_FORMAT)
@@ -337,14 +360,16 @@ def _resume(path: str | Path | None, identity: str, net: SE3GNN, optimizer: Any,
     return state
 
 
-def save_model(net: SE3GNN, path: str | Path) -> None:
+def save_model(net: PropensityNetwork, path: str | Path) -> None:
     """Write weights, sizes, times and standardization to one file, for :func:`load_model`."""
     weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
-    _save(path, {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights})
+    kinds = [name for name, kind in BASELINES.items() if type(net) is kind]
+    about = {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights}
+    _save(path, about | ({"baseline": kinds[0]} if kinds else {}))
 
 
-def load_model(path: str | Path, device: str = "cpu") -> SE3GNN:
-    """A trained network, ready to predict.
+def load_model(path: str | Path, device: str = "cpu") -> Any:
+    """A trained network, ready to predict: an :class:`~glasslit.network.SE3GNN`, or one of the baselines.
 
     Parameters
     ----------
@@ -358,7 +383,12 @@ def load_model(path: str | Path, device: str = "cpu") -> SE3GNN:
     """
     content = _load(path, MODEL_FORMAT)
     try:
-        net = SE3GNN(config_from_dict(content["config"]))
+        kind = content.get("baseline")
+        net: PropensityNetwork = (
+            BASELINES[kind](BaselineConfig(**content["config"]))
+            if kind
+            else SE3GNN(config_from_dict(content["config"]))
+        )
         net.load_state_dict(content["weights"])
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path}: its weights do not fit its sizes ({error})") from error

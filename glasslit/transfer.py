@@ -16,10 +16,12 @@ import pandas as pd
 import torch
 
 from .configuration import Configuration
-from .graph import neighbor_graph, required
+from .graph import required
 from .kob_andersen import TAU_ALPHA, TYPE_NAMES
 from .metrics import noise_ceiling, pearson
-from .network import SE3GNN, check_times
+from .network import SE3GNN
+from .propensity import check_times
+from .ridge import ridge_path
 from .train import EpochRecord, TrainConfig, fit
 
 STRENGTHS = tuple(10.0 ** np.arange(-8, 2))
@@ -123,20 +125,15 @@ def refit_decoder(
         if not len(x):
             continue
         y = np.concatenate([required(c, "propensity").T[c.types == kind] for _, c in seen]).astype(np.float64)
-        scale = np.where(x.std(axis=0) > 0, x.std(axis=0), 1.0)
-        z, centered = (x - x.mean(axis=0)) / scale, y - y.mean(axis=0)
-        values, vectors = np.linalg.eigh(z.T @ z / len(z))
-        along = vectors.T @ (z.T @ centered / len(z))
-        values = np.clip(values, 1e-12 * values.max(initial=1.0), None)  # what does not vary cannot explain
-        tried = np.stack([vectors @ (along / (values + s)[:, None]) / scale[:, None] for s in strengths])  # (S, K, T)
+        tried = ridge_path(x, y, strengths)
         scores = np.zeros((len(strengths), len(times)))
         for features, c in checked:
             at = c.types == kind
             if at.sum() > 1:
                 for k, weights in enumerate(tried):
-                    rho = pearson((features[at] @ weights).T, required(c, "propensity")[:, at], np.zeros(at.sum()))
+                    rho = pearson(weights @ features[at].T, required(c, "propensity")[:, at], np.zeros(at.sum()))
                     scores[k] += np.nan_to_num(rho[TYPE_NAMES[0]])
-        best = tried[scores.argmax(axis=0), :, np.arange(len(times))]  # (T, K)
+        best = tried[scores.argmax(axis=0), np.arange(len(times))]  # (T, K)
         spread = np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0)
         state["decoder"][kind] = best / spread[:, None]
         state["target_std"][kind] = spread
@@ -309,7 +306,6 @@ def _invariants(model: SE3GNN, c: Configuration) -> np.ndarray:
     was_training = model.training
     model.eval()
     try:
-        graph = neighbor_graph(c, model.config.cutoff, model.config.inputs, model.decoder.dtype)
-        return model.invariants(graph.to(model.decoder.device)).double().cpu().numpy()
+        return model.invariants(model.graph(c)).double().cpu().numpy()
     finally:
         model.train(was_training)

@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
+import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import papermill
@@ -92,6 +94,18 @@ def test_a_finished_run_named_again_trains_anew(finished, tmp_path):
     assert len(pd.read_csv(model.parent / "history.csv")) == 2
 
 
+def in_this_process(parameters):
+    """The notebook's cells one after the other, without a kernel, which takes ten seconds to start and train."""
+    scope, cells = {"__name__": "__main__"}, iter(c for c in nbformat.read(TEMPLATE, 4).cells if c.cell_type == "code")
+    for cell in cells:
+        exec(cell.source, scope)
+        if "parameters" in cell.metadata.get("tags", []):
+            break
+    scope |= parameters
+    for cell in cells:
+        exec(cell.source, scope)
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
@@ -104,28 +118,32 @@ def test_a_finished_run_named_again_trains_anew(finished, tmp_path):
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
         ({"device": "tpu3"}, "device 'tpu3'"),
+        ({"network": "botam", "l_max": None}, "baseline 'botam'; expected one of ridge, bapst"),
+        ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
     ],
 )
 def test_bad_parameters_are_refused_with_nothing_written(tmp_path, monkeypatch, parameters, message):
-    """The notebook's cells one after the other, in this process: nine kernels would take a minute."""
     for name, n, changes in (("small", 60, {}), ("bare", 300, {"potential_energy_inherent": None})):
         made = [gl.testing.random_liquid(n, seed=k).replace(split=s, **changes) for k, s in enumerate(SPLITS)]
         gl.save(tmp_path / f"{name}.h5", made)
     monkeypatch.chdir(tmp_path)
-    scope, cells = {"__name__": "__main__"}, iter(c for c in nbformat.read(TEMPLATE, 4).cells if c.cell_type == "code")
-    for cell in cells:
-        exec(cell.source, scope)
-        if "parameters" in cell.metadata.get("tags", []):
-            break
-    scope |= TINY | parameters
-
-    def the_rest():
-        for cell in cells:
-            exec(cell.source, scope)
-
     with pytest.raises(ValueError, match=re.escape(message)):
-        the_rest()
+        in_this_process(TINY | parameters)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("network", "sizes"), [("ridge", {}), ("egnn", {"layers": 1, "channels": 4}), ("mlp", {})])
+def test_baselines_leave_the_same_files(tmp_path, monkeypatch, network, sizes):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    in_this_process({"T": 0.56, "network": network, "n_train": 1, "epochs": 2, "times": [0.104, 52.0]} | sizes)
+    plt.close("all")
+    out = tmp_path / "runs" / "T0.56"
+    assert sorted(p.name for p in out.iterdir()) == ["card.json", "history.csv", "metrics.json", "model.pt"]
+    assert [p.name for p in out.parent.iterdir()] == ["T0.56"]
+    assert type(gl.load_model(out / "model.pt")) is gl.baselines.BASELINES[network]
+    assert json.loads((out / "card.json").read_text())["parameters"]["network"] == network
+    assert (len(pd.read_csv(out / "history.csv")) == 2) == (network != "ridge")
 
 
 def test_papermill_tells_why(tmp_path):

@@ -10,7 +10,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "glasslit"
 ROOMS = [
     "periodic", "kob_andersen", "so3", "kernels", "configuration", "graph", "provenance", "store", "published",
-    "layer", "network", "metrics", "heterogeneity", "descriptors", "checks", "train", "evaluation", "transfer",
+    "propensity", "layer", "network", "metrics", "heterogeneity", "descriptors", "ridge", "checks", "baselines",
+    "train",
+    "evaluation", "transfer",
     "simulate", "prepared", "sweep", "plotting", "testing", "cli",
 ]  # fmt: skip
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))

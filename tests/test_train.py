@@ -14,7 +14,7 @@ from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit.testing import random_liquid, shuffle_labels
-from glasslit.train import MODEL_FORMAT, _loss, resolve_device
+from glasslit.train import MODEL_FORMAT, resolve_device
 
 SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
 
@@ -117,7 +117,7 @@ def test_loss_within_configurations_against_loops(level_weight):
                 error, label = (p - y)[g.types == kind, t].numpy(), y[g.types == kind, t].numpy()
                 scale = label.var() if label.std() > 1e-6 else 1.0
                 expected += len(label) * (error.var() + level_weight * error.mean() ** 2) / scale
-    loss = _loss(net, batch, prediction, level_weight)
+    loss = net.loss(batch, prediction, level_weight)
     assert float(loss) == pytest.approx(expected / batch.num_nodes, rel=1e-12)
 
 
@@ -126,9 +126,9 @@ def test_without_weight_the_level_of_a_configuration_does_not_count():
     net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double()
     net.set_standardization([learnable(0)])
     prediction = torch.randn(graph.num_nodes, 2, dtype=torch.float64)
-    a, b = (float(_loss(net, graph, p, 0.0)) for p in (prediction, prediction + 7.0))
+    a, b = (float(net.loss(graph, p, 0.0)) for p in (prediction, prediction + 7.0))
     assert a == pytest.approx(b, rel=1e-12)
-    assert float(_loss(net, graph, prediction + 7.0, None)) > 10 * float(_loss(net, graph, prediction, None))
+    assert float(net.loss(graph, prediction + 7.0, None)) > 10 * float(net.loss(graph, prediction, None))
 
 
 def test_noise_is_on_training_positions_only_and_new_each_epoch(monkeypatch):
@@ -139,7 +139,7 @@ def test_noise_is_on_training_positions_only_and_new_each_epoch(monkeypatch):
         seen.append(c.positions)
         return gl.neighbor_graph(c, *args)
 
-    monkeypatch.setattr("glasslit.train.neighbor_graph", spy)
+    monkeypatch.setattr("glasslit.propensity.neighbor_graph", spy)
     trained(train, val, epochs=3, position_noise=0.05)
     assert [c.hash() for c in train + val] == before
     assert np.array_equal(seen[1], val[0].positions)
