@@ -25,7 +25,7 @@ import psutil
 from .kob_andersen import TYPE_NAMES
 from .simulate.engines import end_with_parent
 
-KEYS = {"notebook", "folder", "name", "memory", "all", "each"}
+KEYS = {"notebook", "folder", "name", "memory", "all", "each", "either"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def read_sweep(path: str | Path) -> list[Run]:
     ----------
     path : a TOML file. ``notebook`` and ``folder`` are paths relative to it; ``name`` makes each run's name of its
         parameters, as in ``"lmax{l_max}-seed{seed}"``; the table ``[all]`` holds parameters of all runs; ``[each]``
-        lists of values, of which every combination is one run; ``memory``, if there, the GB that a run needs
+        lists of values, of which every combination is one run; tables ``[[either]]``, if there, parameters that belong
+        together, each of them being combined with all of those; ``memory``, if there, the GB that a run needs
 
     Raises
     ------
@@ -132,7 +133,7 @@ def read_sweep(path: str | Path) -> list[Run]:
         raise ValueError(
             f"{path}: unknown {sorted(unknown)}, missing {sorted(missing)}; expected some of {sorted(KEYS)}"
         )
-    each, common = content.get("each", {}), content.get("all", {})
+    each, common, either = content.get("each", {}), content.get("all", {}), content.get("either", [{}])
     notebook, folder = path.parent / content["notebook"], path.parent / content["folder"]
     if not notebook.is_file():
         raise ValueError(f"{path}: no notebook {notebook}; expected a path relative to {path.parent}")
@@ -144,15 +145,21 @@ def read_sweep(path: str | Path) -> list[Run]:
     memory = content.get("memory", Run.memory)
     if not isinstance(memory, int | float) or not memory > 0:
         raise ValueError(f"{path}: memory = {memory!r}; expected the GB that a run needs, a number above 0")
+    together = {key for row in either for key in row}
+    if together & (set(each) | set(common)) or any(set(row) != together for row in either):
+        raise ValueError(
+            f"{path}: the tables [[either]] have {[sorted(row) for row in either]}; "
+            "expected the same parameters in each, and none of them in [each] or [all]"
+        )
     known = set(papermill.inspect_notebook(str(notebook)))
-    unknown = (set(each) | set(common)) - known
-    if unknown or "out" in (set(each) | set(common)):
+    unknown = (set(each) | set(common) | together) - known
+    if unknown or "out" in (set(each) | set(common) | together):
         raise ValueError(
             f"{path}: {notebook.name} has no parameters {sorted(unknown)}; expected some of {sorted(known - {'out'})}"
         )
     runs = []
-    for values in product(*each.values()):
-        parameters = common | dict(zip(each, values, strict=True))
+    for *values, row in product(*each.values(), either):
+        parameters = common | dict(zip(each, values, strict=True)) | row
         try:
             name = content["name"].format(**parameters)
         except (KeyError, IndexError, ValueError) as error:

@@ -65,6 +65,14 @@ def test_every_combination_is_a_run(write, tmp_path):
     assert not any(r.finished() for r in runs)
     assert {r.memory for r in runs} == {2.0}
     assert read_sweep(write("memory = 0.5" + TOML % (0, [1])))[0].memory == 0.5
+    pairs = "[[either]]\nx = 1\npause = 0.5\n[[either]]\nx = 2\npause = 0.25\n"
+    runs = read_sweep(write((TOML % (0, [1])).replace("x = [1]", "").replace("pause = 0", "") + pairs))
+    assert [(r.name, r.parameters["pause"]) for r in runs] == [
+        ("x1-seed0", 0.5),
+        ("x2-seed0", 0.25),
+        ("x1-seed1", 0.5),
+        ("x2-seed1", 0.25),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +90,11 @@ def test_every_combination_is_a_run(write, tmp_path):
         (("[each]", "[each"), "is no sweep"),
         (("folder", 'memory = "much"\nfolder'), "memory = 'much'; expected the GB"),
         (("x = [1]", 'out = ["a"]'), "has no parameters"),
+        (
+            ("seed = [0, 1]", "seed = [0, 1]\n[[either]]\nx = 2"),
+            "expected the same parameters in each, and none of them in",
+        ),
+        (("seed = [0, 1]", "[[either]]\nseed = 2\n[[either]]\ny = 1"), "expected the same parameters in each"),
     ],
 )
 def test_a_sweep_that_cannot_be_meant(write, change, message):
