@@ -81,6 +81,54 @@ def chi4(overlap: ArrayLike, other: ArrayLike | None = None) -> np.ndarray:
     return q.shape[-1] * ((one - one.mean(axis=0)) * (two - two.mean(axis=0))).mean(axis=0)
 
 
+def chi4_of_regions(
+    overlap: ArrayLike, regions: ArrayLike, other: ArrayLike | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Susceptibility from regions inside of configurations, where those are too few for a variance.
+
+    .. math:: \chi_4^{\text{reg}} = \Big\langle \frac{1}{n_b} \Big( \sum_{i \in b} \delta q_i \Big)^2 \Big\rangle_b
+
+    with the mean over all regions of all samples, and the overlap counted from its mean over everything. What is
+    collective beyond a region does not count, so it is below chi4 of the whole.
+
+    Parameters
+    ----------
+    overlap, other : shape (S, ..., N), as in :func:`chi4`; S may be 1
+    regions : shape (S, N), which region each particle is in, as :func:`glasslit.metrics.spatial_blocks` tells
+
+    Returns
+    -------
+    value : shape (...), dimensionless
+    error : shape (...), the standard error over regions
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, or there are fewer than two regions in all.
+
+    Examples
+    --------
+    Four particles, two regions; in one both stay, in the other both leave:
+
+    >>> value, _ = chi4_of_regions([[1.0, 1.0, 0.0, 0.0]], [[0, 0, 1, 1]])
+    >>> float(value)
+    0.5
+    """
+    q, second = _fields(overlap, other)
+    where = np.asarray(regions)
+    if where.shape != (len(q), q.shape[-1]):
+        raise ValueError(f"regions of shape {where.shape}; expected {(len(q), q.shape[-1])}: (samples, particles)")
+    one, two = (x - x.mean(axis=(0, -1), keepdims=True) for x in (q, second))
+    found = [
+        one[s][..., at].sum(axis=-1) * two[s][..., at].sum(axis=-1) / at.sum()
+        for s, in_ in enumerate(where)
+        for at in (in_ == region for region in np.unique(in_))
+    ]
+    if len(found) < 2:
+        raise ValueError(f"{len(found)} region in all; expected at least 2: one has no variance")
+    return np.mean(found, axis=0), np.std(found, axis=0, ddof=1) / np.sqrt(len(found))
+
+
 def g4(
     overlap: ArrayLike,
     positions: Sequence[np.ndarray],

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glasslit as gl
-from glasslit.heterogeneity import chi4, g4, overlap
+from glasslit.heterogeneity import chi4, chi4_of_regions, g4, overlap
 from glasslit.periodic import minimum_image
 
 BOX = np.full(3, 6.0)
@@ -136,6 +136,36 @@ def test_relative_error_of_chi4_is_what_the_docstring_says():
     assert np.std(chi4(q)) / np.mean(chi4(q)) == pytest.approx(np.sqrt(2 / 15), rel=0.1)
 
 
+def test_regions_are_counted_one_by_one():
+    """The naive loop; with one region to a sample it is chi4 itself; groups inside of a region show their size."""
+    rng = np.random.default_rng(0)
+    q, regions = rng.integers(0, 2, size=(3, 4, 30)).astype(float), rng.integers(0, 4, size=(3, 30))
+    mean, terms = q.mean(axis=(0, 2)), []
+    for s in range(3):
+        for region in range(4):
+            inside = [i for i in range(30) if regions[s, i] == region]
+            terms.append([sum(q[s, t, i] - mean[t] for i in inside) ** 2 / len(inside) for t in range(4)])
+    value, error = chi4_of_regions(q, regions)
+    assert np.allclose(value, np.mean(terms, axis=0))
+    assert np.allclose(error, np.std(terms, axis=0, ddof=1) / np.sqrt(12))
+    assert np.allclose(chi4_of_regions(q, np.zeros((3, 30), int))[0], chi4(q))
+    groups = np.repeat(rng.integers(0, 2, size=(40, 64)), 8, axis=1).astype(float)  # eight share a coin: 8/4
+    value, error = chi4_of_regions(groups, np.repeat([np.arange(512) // 64], 40, axis=0))
+    assert abs(value - 2) < 4 * error < 0.8
+    scattered = chi4_of_regions(rng.permuted(groups, axis=1), np.repeat([np.arange(512) // 64], 40, axis=0))[0]
+    assert scattered == pytest.approx(0.5, abs=0.15)  # a control: coins of their own, 1/4, and samples differ, 1/4
+
+
+def test_a_second_measurement_takes_noise_out_of_regions_too():
+    rng = np.random.default_rng(1)
+    truth = np.repeat(rng.normal(size=(60, 32)), 8, axis=1)
+    regions = np.repeat([np.arange(256) // 32], 60, axis=0)
+    noise = [np.repeat(rng.normal(size=(60, 8)), 32, axis=1) for _ in range(2)]  # shared by a whole region
+    exact = chi4_of_regions(truth, regions)[0]
+    assert chi4_of_regions(truth + noise[0], regions)[0] > 3 * exact
+    assert chi4_of_regions(truth + noise[0], regions, truth + noise[1])[0] == pytest.approx(exact, abs=0.25 * exact)
+
+
 def test_overlap_keeps_nan_and_takes_any_shape():
     found = overlap(np.array([[0.1, np.nan], [0.3, 0.2]]), 0.3)
     assert np.array_equal(found, [[1, np.nan], [0, 1]], equal_nan=True)
@@ -158,3 +188,7 @@ def test_bad_input_is_named():
         g4(q, x, [BOX] * 3, 4.0, 6)
     with pytest.raises(ValueError, match="bins = 0"):
         g4(q, x, [BOX] * 3, 3.0, 0)
+    with pytest.raises(ValueError, match=r"regions of shape \(3,\); expected \(1, 3\)"):
+        chi4_of_regions([[1.0, 0, 1]], [0, 0, 1])
+    with pytest.raises(ValueError, match="1 region in all; expected at least 2"):
+        chi4_of_regions([[1.0, 0, 1]], [[0, 0, 0]])
