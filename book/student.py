@@ -10,6 +10,7 @@ published runs and of benchmarks) is copied beside them. An existing folder is l
 import argparse
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -35,6 +36,19 @@ def title_of(name: str) -> str:
     return re.search(r"^# (.*)", text, re.M)[1]
 
 
+@cache
+def home_of(equation: str) -> str:
+    """The heading of the chapter that has it."""
+    for path in sorted(BOOK.glob("*.ipynb")):
+        if any(
+            f"$$ ({equation})" in c.source for c in nbformat.read(path, 4).cells
+        ):
+            return title_of(path.stem)
+    raise ValueError(
+        f"no chapter has the equation {equation}; expected one that does"
+    )
+
+
 def cited(keys: str) -> str:
     """Authors and years of entries of the bibliography."""
     entries, told = parse_file(BOOK / "references.bib").entries, []
@@ -46,7 +60,7 @@ def cited(keys: str) -> str:
     return ", ".join(told)
 
 
-def plain(text: str, there: set[str]) -> str:
+def plain(text: str, there: set[str], labels: set[str]) -> str:
     """Markdown for a notebook by itself: links to notebooks that are there, citations and numbers written out."""
 
     def link(found: re.Match) -> str:
@@ -59,6 +73,14 @@ def plain(text: str, there: set[str]) -> str:
         text = text.replace(f"]({name})", f"]({name}.ipynb)")
     text = re.sub(r"\{cite:[tp]\}`([^`]+)`", lambda m: cited(m[1]), text)
     text = re.sub(
+        r"\{eq\}`(eq-[\w-]+)`",
+        lambda m: (
+            m[0] if m[1] in labels else f"(equation in *{home_of(m[1])}*)"
+        ),
+        text,
+    )
+    text = re.sub(r"(?<!\!)\[([^\]]+)\]\(runs/[^)]*\)", r"\1", text)
+    text = re.sub(
         r"\{glue:text\}`([\w-]+)[^`]*`", r"*\1* (printed above)", text
     )
     return HOW.sub("", text)
@@ -68,14 +90,16 @@ def without_solutions(
     notebook: nbformat.NotebookNode, there: set[str]
 ) -> nbformat.NotebookNode:
     """The notebook without solution cells and folded answers, to be read by itself among those that are there."""
-    kept = []
+    kept, everything = [], "\n".join(c.source for c in notebook.cells)
+    labels = set(re.findall(r"^\$\$ \((eq-[\w-]+)\)", everything, re.M))
     for cell in notebook.cells:
         if "solution" in cell.metadata.get("tags", []):
             continue
         if cell.cell_type == "markdown":
-            cell.source = plain(ANSWER.sub("", cell.source), there)
+            cell.source = plain(ANSWER.sub("", cell.source), there, labels)
         else:
             cell.source = GLUED.sub(r'print("\1:", \2)', cell.source)
+            cell.source = cell.source.replace("from myst_nb import glue\n", "")
         cell.source = cell.source.replace("../benchmarks", "benchmarks")
         kept.append(cell)
     notebook.cells = kept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
@@ -63,6 +65,8 @@ def main(words: Sequence[str] | None = None) -> None:
         arguments.run(arguments)
     except (ValueError, RuntimeError, ModuleNotFoundError) as error:
         parser.exit(2, f"glasslit: {error}\n")
+    except BrokenPipeError:  # whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         parser.exit(2, f"glasslit: {error}; what was finished is kept: the same command goes on once that is mended\n")
     except KeyboardInterrupt:
@@ -147,6 +151,8 @@ def _simulate(arguments: argparse.Namespace) -> None:
     folder = arguments.folder or arguments.out.with_suffix(".pieces")
     starts, work = _starts(arguments), []
     for temperature in arguments.temperature:
+        if not temperature > 0:
+            raise ValueError(f"temperature {temperature}; expected a positive one")
         tau = arguments.tau_alpha or TAU_ALPHA.get(temperature)
         if tau is None:
             raise ValueError(

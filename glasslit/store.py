@@ -247,8 +247,8 @@ def _resolve(name: str | Path, T: float | None) -> list[Path]:
     if not path.is_file():
         raise ValueError(
             f"data {str(name)!r} is neither a file nor a shipped data set; shipped: {', '.join(SHIPPED)}; "
-            "expected one of these, the path of an .h5 file, or, in book/train.ipynb, 'botan-small' "
-            "(elsewhere: glasslit.prepare_botan_small())"
+            "expected one of these or the path of an .h5 file (glasslit.prepare_botan_small() makes one of published "
+            "data; in book/train.ipynb it is called 'botan-small')"
         )
     return [path]
 

@@ -122,6 +122,8 @@ def read_sweep(path: str | Path) -> list[Run]:
     import papermill
 
     path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; expected a TOML file such as sweeps/lmax.toml")
     try:
         content = tomllib.loads(path.read_text())
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -243,7 +245,9 @@ def sweep(
                         failed[run.name] = told
                     else:
                         done += 1
-                running = [futures[future].name for future in pending if future.running()]
+                running = [futures[future].name for future in futures if future in pending and future.running()]
+                if executor is None:  # one more is handed out to wait for a worker
+                    running = running[:workers]
                 yield SweepProgress(done, len(runs), dict(failed), sorted(running))
         finally:
             if executor is None:

@@ -55,7 +55,7 @@ def finished(tmp_path_factory):
         papermill.execute_notebook(
             folder / "broken.ipynb", folder / "a.ipynb", TINY | chosen, cwd=str(folder), progress_bar=False
         )
-    shutil.copy(folder / "runs" / "T0.56" / "history.csv", folder / "broken.csv")
+    shutil.copy(folder / "runs" / "T0.56.unfinished.csv", folder / "broken.csv")
     run(folder, **chosen)
     return folder
 
@@ -64,7 +64,7 @@ def test_a_run_interrupted_after_training_does_not_train_again(finished):
     """It takes the finished epochs from the checkpoint."""
     again = pd.read_csv(finished / "runs" / "T0.56" / "history.csv")
     assert again.seconds.tolist() == pd.read_csv(finished / "broken.csv").seconds.tolist()
-    assert not list((finished / "runs").glob("*.unfinished.pt"))
+    assert [p.name for p in (finished / "runs").iterdir()] == ["T0.56"]
 
 
 def test_a_run_leaves_what_the_design_says(finished):
@@ -83,6 +83,22 @@ def test_a_run_leaves_what_the_design_says(finished):
     test = gl.load("starter", T=0.56, split="test")
     again = gl.evaluate(model, gl.load("starter", T=0.56, split="train"), [c.at_times([0.104, 52.0]) for c in test])
     assert again["test"]["A"]["pooled"] == pytest.approx(metrics["test"]["A"]["pooled"], abs=1e-5)
+
+
+def test_a_run_that_breaks_off_leaves_an_earlier_one_whole(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "runs" / "T0.56").iterdir()}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    monkeypatch.setattr("glasslit.plotting.rho_against_time", MagicMock(side_effect=SystemError("killed")))
+    with pytest.raises(SystemError, match="killed"):
+        in_this_process(TINY | {"T": 0.56, "times": [52.0]})
+    assert {p.name: p.read_bytes() for p in (tmp_path / "runs" / "T0.56").iterdir()} == before
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
+        "T0.56",
+        "T0.56.unfinished.csv",
+        "T0.56.unfinished.pt",
+    ]
 
 
 def test_a_finished_run_named_again_trains_anew(finished, tmp_path):
@@ -112,6 +128,7 @@ def in_this_process(parameters):
         ({"data": "small.h5", "T": 0.5}, "an edge shorter than twice the cutoff"),
         ({"data": "bare.h5", "T": 0.5}, "has no potential_energy_inherent"),
         ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
+        ({"T": "hot"}, "T = 'hot'; expected a number"),
         ({"T": 0.45}, "T = 0.45 is not in starter.h5; it holds T = 0.44, 0.47, 0.50, 0.56"),
         ({"inputs": "thermal+E"}, "inputs 'thermal+E'; expected one of thermal"),
         ({"n_train": 40}, "n_train = 40; the training split has"),
