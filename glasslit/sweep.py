@@ -286,6 +286,40 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
+def results(folder: str | Path) -> pd.DataFrame:
+    """What the finished runs of a folder found, for tables and figures that type nothing by hand.
+
+    Parameters
+    ----------
+    folder : holds folders of runs, each with ``metrics.json`` and ``card.json``
+
+    Returns
+    -------
+    A row for each run, type and time: ``run`` (the name), the parameters of its card that are single values, ``type``,
+    ``time`` (Lennard-Jones units), the scores of ``metrics.json`` (``mean``, ``pooled``, ``ceiling``, ``density``,
+    ``E_IS``; nan where there is none), ``seconds`` of training.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no finished run.
+    """
+    rows = []
+    for path in sorted(Path(folder).glob("*/metrics.json")):
+        card, found = json.loads((path.parent / "card.json").read_text()), json.loads(path.read_text())
+        about = {k: v for k, v in card["parameters"].items() if not isinstance(v, dict | list) and k != "out"}
+        rows += [
+            {"run": path.parent.name, **about, "type": kind, "time": time_}
+            | {name: values[k] for name, values in scores.items()}
+            | {"seconds": card["wall_seconds"]}
+            for kind, scores in found["test"].items()
+            for k, time_ in enumerate(found["times"])
+        ]
+    if not rows:
+        raise ValueError(f"no finished run in {folder}; expected folders with metrics.json and card.json in it")
+    return pd.DataFrame(rows)
+
+
 def _begin(parent: int, threads: int) -> None:
     """In a worker: end with the parent; kernels take their share of the cores, and what they say beside their notebook,
     which is the same for each, does not go through the progress bar.

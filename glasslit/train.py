@@ -169,7 +169,7 @@ def fit(
     Parameters
     ----------
     net : trained in place; labels and energies are standardized with the training set's mean and spread. A
-        :class:`~glasslit.baselines.Ridge` is solved in closed form, with a record for each strength
+        :class:`~glasslit.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
     train, val : labelled configurations with the same times; ``val`` chooses the epoch, nothing else
     config : :class:`TrainConfig`
     standardize : False keeps the mean and spread that the network has, as where a trained one is trained on

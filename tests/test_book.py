@@ -13,6 +13,7 @@ from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import imagesize
 import nbformat
 import pytest
 import yaml
@@ -237,6 +238,17 @@ def test_internal_links_resolve(built, tmp_path):
     assert broken_links(built) == []
     (tmp_path / "a.html").write_text('<a href="b.html">b</a><a href="#there">c</a><p id="here"><a href="#here">d</a>')
     assert broken_links(tmp_path) == [("a.html", "b.html"), ("a.html", "#there")]
+
+
+def test_wide_pictures_and_no_others_scroll_on_a_telephone(built):
+    seen = set()
+    for page in pages_of(built):
+        for picture in BeautifulSoup(page.read_text(), "html.parser").select(".bd-article img[src*=_images]"):
+            width, _ = imagesize.get((page.parent / unquote(picture["src"])).resolve())
+            marked = "glasslit-wide" in picture.get("class", [])
+            assert marked == (width > 640), (page.name, picture["src"], width)
+            seen.add(marked)
+    assert seen == {True, False}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from glasslit import cli
-from glasslit.sweep import read_sweep, side_by_side, summary, sweep
+from glasslit.sweep import read_sweep, results, side_by_side, summary, sweep
 
 BODY = """
 import json, os, time
@@ -197,3 +197,19 @@ def test_as_many_as_memory_allows(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 9e9})())
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert [side_by_side(gb) for gb in (2.0, 4.0, 20.0, 0.01)] == [4, 2, 1, 64]
+
+
+def test_results_are_those_of_the_files(tmp_path):
+    runs = Path(__file__).resolve().parent.parent / "book" / "runs"
+    table = results(runs)
+    for name in ("T0.44", "standard-IS-T0.56"):
+        found = json.loads((runs / name / "metrics.json").read_text())
+        for kind in "AB":
+            own = table[(table.run == name) & (table.type == kind)]
+            assert own.time.tolist() == found["times"]
+            for score in ("mean", "pooled", "ceiling"):
+                assert own[score].tolist() == found["test"][kind][score]
+        assert set(own["inputs"]) == {json.loads((runs / name / "card.json").read_text())["parameters"]["inputs"]}
+    assert table.run.nunique() == len(list(runs.glob("*/metrics.json")))
+    with pytest.raises(ValueError, match=r"no finished run in .*; expected folders with metrics\.json"):
+        results(tmp_path)

@@ -1,6 +1,6 @@
 r"""What else has been tried on this task, each small enough to read: what an equivariant network is held against.
 
-All take the same configurations, are trained by :func:`glasslit.fit` (ridge by :func:`glasslit.train.fit_ridge`) and
+All take the same configurations, are trained by :func:`glasslit.fit` (ridge is solved in closed form there) and
 predict all times at once, with a linear decoder for each type, so that a difference is one of representation.
 
 - ``ridge``: linear regression on radial densities and bond-order parameters, averaged over neighbors up to twice
@@ -42,7 +42,7 @@ def baseline(name: str, **sizes: Any) -> Baseline:
     Parameters
     ----------
     name : one of :data:`BASELINES`
-    sizes : as in :class:`BaselineConfig`
+    sizes : as in :class:`~glasslit.baselines.common.BaselineConfig`
 
     Raises
     ------
