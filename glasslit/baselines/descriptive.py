@@ -75,8 +75,8 @@ class GlassMLP(_OnDescriptors):
 
     For each type, and both together, within 4.5 of a particle:
 
-    .. math:: \rho = \sum_j e^{-r_{ij}/L}, \quad
-              \bar e = \sum_j e_j e^{-r_{ij}/L} \Big/ \rho, \quad
+    .. math:: \rho = \sum_j e^{-r_{ij}/L}, \\
+              \bar e = \sum_j e_j e^{-r_{ij}/L} \Big/ \rho, \\
               \overline{(e - \bar e)^2}
 
     To the squared error the loss adds, for each type and time, the squared error of the variance of the predictions and
