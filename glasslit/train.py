@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from .baselines import BASELINES, STRENGTHS, BaselineConfig, Ridge
@@ -136,18 +135,16 @@ def _graph(net: PropensityNetwork, c: Configuration, noise: float) -> Data:
 
 
 @torch.no_grad()
-def _validate(net: PropensityNetwork, graphs: list[Data], level_weight: float | None) -> tuple[float, float]:
-    """Loss, and Pearson's correlation on A, averaged over times; nan where a label is constant counts as 0."""
+def _validate(
+    net: PropensityNetwork, graphs: list[Data], level_weight: float | None
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss, and Pearson's correlation by type, shape (T,); nan where a label is constant counts as 0."""
     net.eval()
-    predictions = [net.standardized(g) for g in graphs]
+    predictions = [net.standardized(g) for g in graphs]  # within a type, standardizing does not change a correlation
     loss = float(np.mean([float(net.loss(g, p, level_weight)) for g, p in zip(graphs, predictions, strict=True)]))
-    return loss, float(np.nan_to_num(_correlations(graphs, predictions)[TYPE_NAMES[0]]).mean())
-
-
-def _correlations(graphs: list[Data], predictions: list[Tensor]) -> dict[str, np.ndarray]:
-    """Of standardized predictions with labels: within a type, standardizing does not change a correlation."""
     labels, types = [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs]
-    return pearson([p.T.cpu().numpy() for p in predictions], labels, types)
+    rho = pearson([p.T.cpu().numpy() for p in predictions], labels, types)
+    return loss, {kind: np.nan_to_num(values) for kind, values in rho.items()}
 
 
 def fit(
@@ -231,7 +228,8 @@ def fit(
                 optimizer.step()
                 losses.append(float(loss.detach()))
         schedule.step()
-        val_loss, val_rho = _validate(net, val_graphs, config.level_weight)
+        val_loss, rho = _validate(net, val_graphs, config.level_weight)
+        val_rho = float(rho[TYPE_NAMES[0]].mean())
         is_best = best is None or val_rho > max(r.val_rho for r in history)
         if is_best:
             best = {name: value.detach().clone() for name, value in net.state_dict().items()}
@@ -253,10 +251,9 @@ def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[Epoch
     for number, (strength, solution) in enumerate(zip(STRENGTHS, weights, strict=True), start=1):
         net.set_weights(solution)
         train_loss, _ = _validate(net, train, None)
-        val_loss, val_rho = _validate(net, val, None)
-        with torch.no_grad():
-            rho = _correlations(val, [net.standardized(g) for g in val])
-        scores.append(np.stack([np.nan_to_num(rho[kind], nan=-1.0) for kind in TYPE_NAMES]))
+        val_loss, rho = _validate(net, val, None)
+        val_rho = float(rho[TYPE_NAMES[0]].mean())
+        scores.append(np.stack([rho[kind] for kind in TYPE_NAMES]))
         best = not history or val_rho > max(r.val_rho for r in history)
         history.append(EpochRecord(number, train_loss, val_loss, val_rho, strength, time.perf_counter() - begun, best))
         begun = time.perf_counter()
