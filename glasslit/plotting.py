@@ -230,7 +230,7 @@ def box_3d(
     return figure
 
 
-def _shades(n: int) -> list[Any]:
+def shades(n: int) -> list[Any]:
     """n colors from cold (dark) to hot (light), apart for every kind of color vision."""
     return [plt.get_cmap("plasma")(x) for x in np.linspace(0.05, 0.8, n)]
 
@@ -246,7 +246,7 @@ def radial_distribution(r: np.ndarray, curves: Mapping[str, Mapping[str, np.ndar
     names = list(next(iter(curves.values())))
     figure, axes = _figure(len(names), width=3.3, sharey=True)
     for axis, name in zip(axes, names, strict=True):
-        for (label, g), color in zip(curves.items(), _shades(len(curves)), strict=True):
+        for (label, g), color in zip(curves.items(), shades(len(curves)), strict=True):
             axis.plot(r, g[name], color=color, lw=1.2, label=label)
         axis.axhline(1, color="0.8", lw=1, zorder=0)
         axis.set(xlabel=r"distance $r\ /\ \sigma_{AA}$", title=f"{name[0]} around {name[1]}", xlim=(0.6, r[-1]))
@@ -275,7 +275,7 @@ def against_time(
     """
     figure, axes = _figure(2, sharey=True)
     for axis, name in zip(axes, COLORS, strict=True):
-        for (label, (times, values)), color in zip(curves.items(), _shades(len(curves)), strict=True):
+        for (label, (times, values)), color in zip(curves.items(), shades(len(curves)), strict=True):
             axis.plot(times, values[name], "o-", color=color, label=label)
         if mark is not None:
             axis.axhline(mark[0], color="0.6", lw=1, ls="--", zorder=0)
