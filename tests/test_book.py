@@ -23,11 +23,12 @@ from packaging.utils import canonicalize_name
 
 import glasslit as gl
 from glasslit import provenance
+from glasslit.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.glob("*.ipynb"))
-RUNS = sorted(p for p in (BOOK / "runs").glob("*.ipynb") if p.name[0] != ".")  # those are under way, or failed
+RUNS = sorted(p for p in (BOOK / "runs").rglob("*.ipynb") if p.name[0] != ".")  # those are under way, or failed
 
 
 def outputs(notebook):
@@ -66,7 +67,10 @@ def test_runs_finished_and_carry_their_card(path):
     card = json.loads((folder / "card.json").read_text())
     parameters, metrics = card["parameters"], json.loads((folder / "metrics.json").read_text())
     assert parameters["out"] == path.stem
-    if parameters["data"] == "starter":
+    if path.parent.name != "runs":  # named, and made, as the sweep says
+        (run,) = [r for r in read_sweep(ROOT / "sweeps" / f"{path.parent.name}.toml") if r.name == path.stem]
+        assert run.finished()
+    elif parameters["data"] == "starter":
         assert f"T{parameters['T']:.2f}" in path.stem
         assert set(metrics["times"]) <= set(gl.load("starter", T=parameters["T"])[0].times)
     else:
@@ -90,6 +94,29 @@ def test_published_runs_beat_both_trivial_predictors_and_stay_below_the_ceiling(
     assert longest["pooled"] < longest["ceiling"]
 
 
+def split_hash(parameters):
+    """Of the configurations that a run with these parameters reads."""
+    split = {name: gl.load(parameters["data"], T=parameters["T"], split=name) for name in ("train", "val", "test")}
+    split["train"] = split["train"][: parameters.get("n_train")]
+    if times := parameters.get("times"):
+        split = {name: [c.at_times(times) for c in chosen] for name, chosen in split.items()}
+    return provenance.data_hash(c.hash() for chosen in split.values() for c in chosen)
+
+
+def test_all_runs_read_the_splits_that_the_data_have():
+    """Training, validation and test configurations: the same ones, in these roles, behind each number of the book."""
+    read = {}
+    for path in RUNS:
+        card = json.loads((path.with_suffix("") / "card.json").read_text())
+        key = tuple(str(card["parameters"].get(name)) for name in ("data", "T", "n_train", "times"))
+        read.setdefault(key, (card["parameters"], {}))[1][path.stem] = card["data_sha256"]
+    assert len(read) > 5
+    for (data, *_), (parameters, hashes) in read.items():
+        assert len(set(hashes.values())) == 1, hashes
+        if data != "botan-small":  # which has to be fetched and quenched first
+            assert set(hashes.values()) == {split_hash(parameters)}, hashes
+
+
 def test_prose_of_result_pages_holds_no_numbers_of_its_own():
     """Decimals in the prose must be parameters in code; results are computed or glued."""
     for path in [BOOK / "train.ipynb", *RUNS]:  # pages that quote published numbers, with their source, are not meant
@@ -102,6 +129,8 @@ def test_prose_of_result_pages_holds_no_numbers_of_its_own():
 def test_table_of_contents_names_every_page():
     toc = (ROOT / "_toc.yml").read_text()
     named = set(re.findall(r"(?:root|file): (\S+)", toc))
+    for pattern in re.findall(r"glob: (\S+)", toc):
+        named |= {p.relative_to(ROOT).with_suffix("").as_posix() for p in ROOT.glob(f"{pattern}.ipynb")}
     pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in [*CHAPTERS, *RUNS] if p.stem != "train"}
     assert pages <= named
     assert all(list(ROOT.glob(f"{name}.*")) for name in named)
@@ -308,3 +337,17 @@ def test_the_browser_would_tell(browser, tmp_path):
     assert "http://127.0.0.1:9/far.png" in errors
     assert unset == 1
     assert cut == 1
+
+
+def test_number_of_chapters_executed_at_once_is_a_whole_number(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import side_by_side
+
+    monkeypatch.setenv("GLASSLIT_BUILD_WORKERS", "3")
+    assert side_by_side.workers() == 3
+    monkeypatch.delenv("GLASSLIT_BUILD_WORKERS")
+    assert 1 <= side_by_side.workers() <= 4
+    for wrong in ("0", "many", "-1"):
+        monkeypatch.setenv("GLASSLIT_BUILD_WORKERS", wrong)
+        with pytest.raises(ValueError, match="expected a whole number"):
+            side_by_side.workers()
