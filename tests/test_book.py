@@ -295,7 +295,7 @@ def browser():
 
 def seen(browser, page):
     """Width that a page takes on a telephone 390 pixels wide, errors of its scripts and what it asks the network for,
-    equations left unset or wider than their place."""
+    equations unset or set with an error, and those wider than their place."""
     tab, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: errors.append(str(error)))
@@ -304,7 +304,8 @@ def seen(browser, page):
     tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
     width = tab.evaluate("document.documentElement.scrollWidth")
     unset = tab.evaluate(
-        "[...document.querySelectorAll('.math')].filter(e => !e.querySelector('mjx-container')).length"
+        "[...document.querySelectorAll('.math')].filter("
+        "e => !e.querySelector('mjx-container') || e.querySelector('mjx-merror, [data-mjx-error]')).length"
     )
     tab.evaluate("document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'))")
     cut = tab.evaluate(
@@ -329,13 +330,14 @@ def test_the_browser_would_tell(browser, tmp_path):
     text += (
         '<div class="math"><mjx-container style="display: block; overflow: auto">'
         '<mjx-math style="display: inline-block; width: 40em">y</mjx-math></mjx-container></div>'
+        '<p><span class="math"><mjx-container><mjx-math><mjx-merror>z</mjx-merror></mjx-math></mjx-container></span>'
     )
     page.write_text(text + "<script>nothing.there()</script><img src='http://127.0.0.1:9/far.png' alt='far'>")
     width, errors, unset, cut = seen(browser, page)
     assert width > 600
     assert any("nothing is not defined" in error for error in errors)
     assert "http://127.0.0.1:9/far.png" in errors
-    assert unset == 1
+    assert unset == 2
     assert cut == 1
 
 
