@@ -19,10 +19,10 @@ from common import RESULTS, table
 
 import glasslit as gl
 from glasslit import metrics
-from glasslit.kob_andersen import TAU_ALPHA, TIME_GRIDS
+from glasslit.kob_andersen import TAU_ALPHA, TIME_GRIDS, WAVE_NUMBER
 from glasslit.provenance import card, data_hash
 from glasslit.simulate.engines import make_engine
-from glasslit.simulate.protocol import WAVE_NUMBER, label
+from glasslit.simulate.protocol import label
 
 
 def ensemble(name: str, c: gl.Configuration, times: list[float], count: int, seed: int, folder: Path) -> np.ndarray:

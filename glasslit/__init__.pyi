@@ -1,5 +1,7 @@
 from . import baselines as baselines
 from . import checks as checks
+from . import comparison as comparison
+from . import conditions as conditions
 from . import configuration as configuration
 from . import descriptors as descriptors
 from . import evaluation as evaluation
@@ -12,6 +14,7 @@ from . import metrics as metrics
 from . import network as network
 from . import periodic as periodic
 from . import plotting as plotting
+from . import prediction as prediction
 from . import prepared as prepared
 from . import propensity as propensity
 from . import provenance as provenance
@@ -23,6 +26,7 @@ from . import store as store
 from . import sweep as sweep
 from . import testing as testing
 from . import train as train
+from . import trajectory as trajectory
 from . import transfer as transfer
 from .configuration import Configuration as Configuration
 from .evaluation import evaluate as evaluate
@@ -42,5 +46,7 @@ from .train import TrainConfig as TrainConfig
 from .train import fit as fit
 from .train import load_model as load_model
 from .train import save_model as save_model
+from .trajectory import from_isoconfigurational as from_isoconfigurational
+from .trajectory import read_trajectory as read_trajectory
 
 __version__: str

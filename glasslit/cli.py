@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from .configuration import Configuration
 from .kob_andersen import POTENTIALS, TAU_ALPHA, TIME_GRIDS
+from .periodic import wrap
 from .provenance import version
 from .published import fetch_botan_small, read_published
-from .simulate import Progress
+from .simulate import Progress, quench
 from .simulate.engines import ENGINES
-from .store import load, save
+from .store import load, save, shipped_models
+from .trajectory import iterate_trajectory, pick_frames
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -56,6 +61,26 @@ def main(words: Sequence[str] | None = None) -> None:
     table.add_argument("--workers", type=int, help="runs side by side (default: as many as cores and memory allow)")
     table.add_argument("--dask", metavar="ADDRESS", help="send the runs to this Dask scheduler instead")
     table.set_defaults(run=_sweep)
+    _add_predict(
+        commands.add_parser(
+            "predict",
+            help="predict how far the particles of your own configurations will move",
+            description="Predict the propensity of every particle, at every time of the model, and write extended XYZ. "
+            "Killed and started again, it goes on after the last whole frame.",
+        )
+    )
+    other = commands.add_parser(
+        "compare",
+        help="score models beside the published ones on GlassBench's test files",
+        description="Correlations and chi4 of the predictions that GlassBench's test files hold, and of your networks.",
+    )
+    other.add_argument(
+        "folder", type=Path, help="test files of one temperature (glasslit.fetch_glassbench downloads them)"
+    )
+    other.add_argument("--model", nargs="*", default=[], help="model.pt files, or names of networks in the package")
+    other.add_argument("--threshold", type=float, default=0.3, help="of the overlap for chi4 (default: %(default)s)")
+    other.add_argument("-o", "--out", type=Path, help="a .csv file for the whole table")
+    other.set_defaults(run=_compare)
     data = commands.add_parser("data", help="say what a data set holds, and check it")
     data.add_argument("what", nargs="?", choices=["show", "check"], default="show", help="(default: show)")
     data.add_argument("data", help="'starter', 'standard' or an .h5 file")
@@ -195,7 +220,7 @@ def _sweep(arguments: argparse.Namespace) -> None:
     told: set[str] = set()
     with ExitStack() as stack:
         executor = _executor(arguments.dask, stack)
-        bar = stack.enter_context(tqdm(total=len(runs), unit="run"))
+        bar = stack.enter_context(tqdm(total=len(runs), unit="run", smoothing=0))  # one mean: runs end in bunches
         for progress in sweep(runs, workers=arguments.workers, executor=executor):
             for name in sorted(set(progress.failed) - told):
                 bar.write(f"{name} failed:\n{progress.failed[name]}")
@@ -209,6 +234,101 @@ def _sweep(arguments: argparse.Namespace) -> None:
             f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: their notebooks are "
             f"{runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
         )
+
+
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("input", type=Path, help="a LAMMPS dump or data file, extended XYZ, what else ASE reads, or an .h5 file")
+    add("-o", "--out", type=Path, required=True, help="the .extxyz file to write")
+    add("--model", required=True, help=f"a model.pt, or a name: {', '.join(shipped_models())}")
+    add("--type-map", help="what the file's types are, as in 1=A,2=B")
+    add("--frames", default=":", help="which, as in -1 or 100:200:10 (default: all)")
+    add("--format", help="as ASE names it, where it cannot be told from the file")
+    add(
+        "-T", "--temperature", type=float, help="of the configurations, epsilon_AA / k_B; only to compare with training"
+    )
+    add("--potential", choices=POTENTIALS, default="force-shifted", help="to quench with (default: %(default)s)")
+    add("--picture", type=Path, help="also draw the first frame's prediction at the longest time")
+    parser.set_defaults(run=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from .conditions import outside
+    from .graph import parse_inputs
+    from .prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
+
+    model = find_model(arguments.model)
+    field, energy = parse_inputs(model.config.inputs)
+    needed = [name for name in (field, energy) if name and name != "positions"]
+    weights = hashlib.sha256()
+    for _, value in sorted(model.state_dict().items()):
+        weights.update(value.numpy().tobytes())
+    source = Path(arguments.input)
+    about = (str(source.resolve()), source.stat().st_mtime_ns if source.is_file() else 0, arguments.frames,
+             arguments.type_map, arguments.potential, weights.hexdigest())  # fmt: skip
+    out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
+    told: set[str] = set()
+    with warnings.catch_warnings(), tqdm(unit="frame") as bar:
+        warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
+        for number, c in enumerate(_frames(arguments)):
+            if number < out.done:
+                bar.update()
+                continue
+            if arguments.temperature is not None:
+                c = c.replace(temperature=arguments.temperature)
+            if any(getattr(c, name) is None for name in needed):
+                outside(known, c, model.config.cutoff, "thermal")  # refuses another liquid before it is quenched
+                c = quench(c, arguments.potential)
+            if c.temperature is None and "temperature" not in told:
+                bar.write("warning: no temperature is given (-T): it is not compared with that of the training")
+                told.add("temperature")
+            off = outside(known, c, model.config.cutoff, model.config.inputs)
+            for name in sorted(off.keys() - told):
+                bar.write(f"warning: {c.name}: {name} {off[name]}: the model knows no such liquid")
+            told |= off.keys()
+            prediction = predict_in_blocks(model, c)
+            out.write(predicted_atoms(c, model, prediction))
+            if number == 0 and arguments.picture:
+                _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction[-1])
+            bar.update()
+    times = ", ".join(f"{t:g}" for t in model.times)
+    tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, propensity at t = {times}")
+
+
+def _frames(arguments: argparse.Namespace) -> Iterable[Configuration]:
+    """Of the input, whatever it is."""
+    if arguments.input.suffix in (".h5", ".hdf5"):
+        return [c for _, c in pick_frames(lambda: load(arguments.input), arguments.frames)]
+    type_map: dict[int | str, str | int] = {}
+    for pair in (arguments.type_map or "").split(",") if arguments.type_map else []:
+        name, equals, kind = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--type-map {arguments.type_map}; expected pairs such as 1=A,2=B")
+        type_map[name.strip()] = kind.strip()
+    return iterate_trajectory(arguments.input, type_map, arguments.frames, format=arguments.format)
+
+
+def _picture(path: Path, c: Configuration, title: str, values: np.ndarray) -> None:
+    import matplotlib as mpl
+
+    from . import plotting
+
+    with mpl.rc_context(plotting.STYLE):
+        plotting.slices(wrap(c.positions, c.box), c.box, c.types, {title: values}).savefig(path, dpi=150)
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from .comparison import compare
+    from .prediction import find_model
+
+    models = {name: find_model(name) for name in arguments.model}
+    table = compare(arguments.folder, models, threshold=arguments.threshold)
+    if arguments.out:
+        table.to_csv(arguments.out, index=False)
+    of_a = table[table.type == "A"]
+    of_a = of_a.assign(score=of_a.pooled.map("{:.3f}".format) + "/" + of_a["mean"].map("{:.3f}".format))
+    wide = of_a.pivot(index="time", columns="model", values="score").join(of_a.groupby("time").ceiling.first())
+    tqdm.write(f"A particles, pooled/mean correlation\n{wide.to_string()}")
 
 
 def _starts(arguments: argparse.Namespace) -> list[Configuration]:

@@ -19,6 +19,16 @@ from .kob_andersen import TYPE_NAMES, check_potential
 from .periodic import wrap
 
 SPLITS = ("train", "val", "test")
+_PARTICLE_AXIS = {
+    "inherent_positions": 0,
+    "potential_energy_thermal": 0,
+    "potential_energy_inherent": 0,
+    "propensity": 1,
+    "mean_displacement": 1,
+    "propensity_half": 2,
+}  # fields with a number or more for each particle, and which axis of theirs counts particles
+_OF_ALL = ("temperature", "times", "msd", "self_scattering", "equilibration", "n_trajectories", "potential", "split",
+           "seed", "engine", "name")  # fmt: skip
 _COINCIDENT = 1e-6  # sigma_AA: two centers closer than this are the same spot
 
 
@@ -227,19 +237,20 @@ class Configuration:
     def to_ase(self) -> ase.Atoms:
         """The snapshot as ASE ``Atoms``; types A and B appear as the elements H and He (numbers 1 and 2).
 
-        Inherent positions, energies and propensity that are present go into ``atoms.arrays`` under their own
-        names (the propensity as (N, T): ASE wants the particle first), temperature and times into
-        ``atoms.info``. The rest (half ensembles, split, ...) stays behind.
+        Whatever is known goes along under its own name: what belongs to particles into ``atoms.arrays``, with the
+        particle first and the other axes in one, (N, T) for the propensity, (N, 3T) and (N, 2T) for mean displacements
+        and half-ensembles; the rest into ``atoms.info``. Extended XYZ keeps all of it, with eight decimals.
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
-        atoms.info.update(
-            {k: v for k, v in {"temperature": self.temperature, "times": self.times.tolist()}.items() if v is not None}
-        )
-        for field in ("inherent_positions", "potential_energy_thermal", "potential_energy_inherent"):
-            if getattr(self, field) is not None:
-                atoms.set_array(field, getattr(self, field))
-        if self.propensity is not None:
-            atoms.set_array("propensity", self.propensity.T)
+        for field, axis in _PARTICLE_AXIS.items():
+            value = getattr(self, field)
+            if value is not None:
+                first = np.moveaxis(value, axis, 0)
+                atoms.set_array(field, first.reshape(len(first), -1) if value.ndim > 1 else first)
+        for field in _OF_ALL:
+            value = getattr(self, field)
+            if value is not None and np.size(value):
+                atoms.info[field] = value.tolist() if isinstance(value, np.ndarray) else value
         return atoms
 
     @classmethod
@@ -260,14 +271,16 @@ class Configuration:
             raise ValueError(
                 f"atomic numbers {np.unique(atoms.numbers).tolist()}; expected 1 (type A) and 2 (type B): renumber them"
             )
-        found: dict[str, Any] = {
-            field: atoms.arrays[field]
-            for field in ("inherent_positions", "potential_energy_thermal", "potential_energy_inherent")
-            if field in atoms.arrays
-        }
-        if "propensity" in atoms.arrays:
-            found["propensity"] = np.reshape(atoms.arrays["propensity"], (len(atoms), -1)).T
-        found |= {k: atoms.info[k] for k in ("temperature", "times") if k in atoms.info}
+        found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}
+        for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
+            if field in found:  # a single row comes back from a file without its first axis
+                found[field] = np.array(found[field], ndmin=axes)
+        shapes = {"propensity": (-1,), "mean_displacement": (-1, 3), "propensity_half": (2, -1)}
+        for field, axis in _PARTICLE_AXIS.items():
+            if field in atoms.arrays:
+                value = atoms.arrays[field]
+                shape = shapes.get(field, value.shape[1:])
+                found[field] = np.moveaxis(value.reshape(len(atoms), *shape), 0, axis)
         return cls(positions=atoms.positions, types=atoms.numbers - 1, box=np.diag(cell), **(found | fields_))
 
 

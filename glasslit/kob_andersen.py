@@ -42,6 +42,10 @@ TIME_GRIDS = {
 """Times at which GlassBench (0.47: Bapst et al., abridged) states the propensity."""
 
 
+WAVE_NUMBER = 7.2
+"""k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
+
+
 def check_potential(potential: str) -> str:
     """The name back, or a ``ValueError`` that lists the three truncations."""
     if potential not in POTENTIALS:

@@ -118,18 +118,32 @@ class SE3GNN(PropensityNetwork):
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
         x = self.scalars(graph)
+        edges = self.edges(graph)
+        h = None
+        for number in range(self.config.layers):
+            h = self.layer(number, h, x, edges, graph)
+        assert h is not None
+        return h
+
+    def edges(self, graph: Data) -> tuple[Tensor, Tensor]:
+        """What all layers know of the edges: harmonics (E, (l_max + 1)^2) and radial functions (E, N_b)."""
         harmonics = spherical_harmonics(self.config.l_max, graph.vector)
         distance = torch.linalg.vector_norm(graph.vector, dim=1)
-        basis = bessel_basis(distance, self.config.cutoff, self.config.n_basis)
-        h = self.norms[0](self.convolutions[0](x, harmonics, basis, graph))
-        for convolution, norm in zip(self.convolutions[1:], self.norms[1:], strict=True):
-            h = h + norm(convolution(torch.cat([h, x], dim=1), harmonics, basis, graph))
-        return h
+        return harmonics, bessel_basis(distance, self.config.cutoff, self.config.n_basis)
+
+    def layer(self, number: int, h: Tensor | None, x: Tensor, edges: tuple[Tensor, Tensor], graph: Data) -> Tensor:
+        """Features after one layer, (N, self.irreps.dim), from those before it (None before the first) and scalars."""
+        incoming = x if h is None else torch.cat([h, x], dim=1)
+        change = self.norms[number](self.convolutions[number](incoming, *edges, graph))
+        return change if h is None else h + change
 
     def invariants(self, graph: Data) -> Tensor:
         """``[h^0, |h^1|, ..., |h^l_max|]`` of each particle, shape (N, channels (l_max + 1))."""
+        return self.invariants_of(self.features(graph))
+
+    def invariants_of(self, features: Tensor) -> Tensor:
+        """The same, of features that are at hand."""
         parts = []
-        features = self.features(graph)
         for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):
             vectors = block.reshape(len(block), kind.mul, kind.ir.dim)
             parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
@@ -137,8 +151,12 @@ class SE3GNN(PropensityNetwork):
 
     def standardized(self, graph: Data) -> Tensor:
         """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
-        every_type = torch.einsum("nk,stk->nst", self.invariants(graph), self.decoder)
-        own = graph.types[:, None, None].expand(-1, 1, self.config.n_times)
+        return self.decoded(self.invariants(graph), graph.types)
+
+    def decoded(self, invariants: Tensor, types: Tensor) -> Tensor:
+        """Each particle's invariants by the decoder of its type, shape (N, T)."""
+        every_type = torch.einsum("nk,stk->nst", invariants, self.decoder)
+        own = types[:, None, None].expand(-1, 1, self.config.n_times)
         return every_type.gather(1, own)[:, 0]
 
     def count_parameters(self) -> dict[str, int]:

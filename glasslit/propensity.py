@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
+from .conditions import conditions
 from .configuration import Configuration
 from .graph import neighbor_graph, parse_inputs, required
 from .kob_andersen import TYPE_NAMES
@@ -41,6 +42,7 @@ class PropensityNetwork(nn.Module):
         self.config = config
         self.needs_energy = parse_inputs(config.inputs)[1] is not None
         self.n_scalars = N_TYPES + self.needs_energy
+        self.trained_on: dict[str, Any] | None = None
         self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
         self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
         self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
@@ -120,7 +122,9 @@ class PropensityNetwork(nn.Module):
 
     @torch.no_grad()
     def set_standardization(self, configurations: Sequence[Configuration]) -> None:
-        """Take mean and spread of labels and energies, per type, from training configurations.
+        """Take mean and spread of labels and energies, per type, from training configurations, and note what they are.
+
+        The latter is ``trained_on``, as :func:`glasslit.conditions.conditions` has it; None before.
 
         Raises
         ------
@@ -141,6 +145,7 @@ class PropensityNetwork(nn.Module):
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
         self.label_times.copy_(torch.tensor(times))
+        self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
 
     @torch.no_grad()
     def predict(self, configuration: Configuration) -> np.ndarray:

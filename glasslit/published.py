@@ -281,6 +281,30 @@ def _glassbench(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def published_predictions(path: str | Path) -> dict[str, np.ndarray]:
+    """What a GlassBench test file holds of other models' predictions: name -> shape (T, N), as it stands there.
+
+    Every array of the labels' shape is one, but the labels themselves (``md_prop``) and the bond-breaking propensity
+    (``bb_prop``).
+
+    Raises
+    ------
+    ValueError
+        If it is no such file.
+    """
+    path = Path(path)
+    try:
+        content = _load_npz(path)
+        shape = content["md_prop"].shape
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not a readable GlassBench file: {type(error).__name__}: {error}") from error
+    return {
+        name: np.asarray(array, dtype=np.float64)
+        for name, array in content.items()
+        if array.shape == shape and name not in ("md_prop", "bb_prop") and array.dtype.kind in "fiu"
+    }
+
+
 def _merge_times(configurations: list[Configuration]) -> list[Configuration]:
     """Join BOTAN files of one configuration (name without _tc..) into one with all its times."""
     groups: dict[str, list[Configuration]] = {}

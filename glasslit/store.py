@@ -275,3 +275,9 @@ def _read(group: h5py.Group, name: str) -> Configuration:
         return Configuration(name=name, **values)
     except ValueError as error:
         raise _Damaged(error) from error
+
+
+def shipped_models() -> dict[str, Path]:
+    """Files of trained networks inside the package by name, such as "thermal+E_IS-T0.56"."""
+    folder = Path(str(resources.files("glasslit") / "data" / "models"))
+    return {path.name.removesuffix(".pt"): path for path in sorted(folder.glob("*.pt"))}

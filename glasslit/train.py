@@ -361,7 +361,8 @@ def save_model(net: PropensityNetwork, path: str | Path) -> None:
     """Write weights, sizes, times and standardization to one file, for :func:`load_model`."""
     weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
     kinds = [name for name, kind in BASELINES.items() if type(net) is kind]
-    about = {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights}
+    about: dict[str, Any] = {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights}
+    about["trained_on"] = net.trained_on
     _save(path, about | ({"baseline": kinds[0]} if kinds else {}))
 
 
@@ -387,6 +388,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Any:
             else SE3GNN(config_from_dict(content["config"]))
         )
         net.load_state_dict(content["weights"])
+        net.trained_on = content.get("trained_on")
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{path}: its weights do not fit its sizes ({error})") from error
     return net.to(resolve_device(device)).eval()

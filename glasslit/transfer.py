@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from .conditions import conditions
 from .configuration import Configuration
 from .graph import required
 from .kob_andersen import TAU_ALPHA, TYPE_NAMES
@@ -140,6 +141,7 @@ def refit_decoder(
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
     refitted = copy.deepcopy(model).eval()
     refitted.config = replace(model.config, n_times=len(times))
+    refitted.trained_on = conditions(train, model.config.cutoff, model.config.inputs)
     for name, value in state.items():
         tensor = torch.as_tensor(value).to(model.decoder.detach())
         setattr(refitted, name, torch.nn.Parameter(tensor) if name == "decoder" else tensor)

@@ -85,6 +85,12 @@ def test_stored_results_carry_their_card(path):
         assert sizes == {1000, 4096}
         assert all(row["particle-steps/s"] > 0 for row in stored["rows"])
         return
+    if path.stem.startswith("predict"):
+        for row in stored["rows"]:
+            assert row["N"] == 27 * 4096, row
+            assert row["relative_difference"] < 1e-5, row
+            assert row["blocks_GB"] < min(3, row["whole_GB"]), row
+        return
     assert sizes == ({1000} if path.stem.startswith("steps") else {1000, 4096, 16384})
     assert all("note" in row or row.get("forward_s") or row.get("step_s") for row in stored["rows"])
 

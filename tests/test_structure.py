@@ -9,10 +9,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "glasslit"
 ROOMS = [
-    "periodic", "kob_andersen", "so3", "kernels", "configuration", "graph", "provenance", "store", "published",
+    "periodic", "kob_andersen", "so3", "kernels", "configuration", "trajectory", "graph",
+    "conditions", "provenance", "store", "published",
     "propensity", "layer", "network", "metrics", "heterogeneity", "descriptors", "ridge", "checks", "baselines",
     "train",
-    "evaluation", "transfer",
+    "evaluation", "transfer", "prediction", "comparison",
     "simulate", "prepared", "sweep", "plotting", "testing", "cli",
 ]  # fmt: skip
 FILES = sorted(p for p in PACKAGE.rglob("*.py"))

@@ -53,7 +53,7 @@ def baseline(name: str, **sizes: Any) -> Baseline:
     --------
     >>> net = baseline("egnn", inputs="thermal", n_times=7, width=32, steps=4)
     >>> sum(net.count_parameters().values())
-    26030
+    28334
     """
     if name not in BASELINES:
         raise ValueError(f"baseline {name!r}; expected one of {', '.join(BASELINES)}")

@@ -11,8 +11,12 @@ from torch_geometric.data import Data
 
 from ..configuration import Configuration
 from ..graph import required
+from ..layer import bessel_basis
 from ..periodic import minimum_image
 from .common import Baseline, BaselineConfig, perceptron
+
+N_BASIS = 10
+"""Radial functions that EGNN sees of a distance, as many as the paper's network sees."""
 
 
 class _EdgeMLP(nn.Module):
@@ -126,13 +130,14 @@ class EGNN(Baseline):
     """Equivariant with vectors only: messages know distances, and each particle carries a displacement that they move.
 
     The displacement turns with the input; later distances are those between displaced particles. It starts at zero.
+    Distances enter as Bessel functions, as in the paper's network; the published network takes their squares.
     """
 
     def __init__(self, config: BaselineConfig) -> None:
         width = config.width
         super().__init__(config, width)
         self.encode = nn.Linear(self.n_scalars, width)
-        self.messages = nn.ModuleList(_EdgeMLP(2, width, width, nn.SiLU) for _ in range(config.steps))
+        self.messages = nn.ModuleList(_EdgeMLP(2 * N_BASIS, width, width, nn.SiLU) for _ in range(config.steps))
         self.updates = nn.ModuleList(
             perceptron(2 * width, width, width, last=False, activation=nn.SiLU) for _ in range(config.steps)
         )
@@ -141,16 +146,20 @@ class EGNN(Baseline):
             nn.init.xavier_uniform_(pull.weight, gain=1e-2)
         self.pulls = nn.ModuleList(pulls)
 
+    def _radial(self, vectors: Tensor) -> Tensor:
+        distance = (vectors.square().sum(dim=1) + 1e-12).sqrt()  # displaced particles may meet
+        return bessel_basis(distance, self.config.cutoff, N_BASIS)
+
     def displaced(self, graph: Data) -> tuple[Tensor, Tensor]:
         """Features (N, width) and displacements (N, 3), sigma_AA, which turn with the input."""
         h = self.encode(self.scalars(graph))
         u = graph.vector.new_zeros(graph.num_nodes, 3)
         j, i = graph.edge_index
-        first = graph.vector.square().sum(dim=1, keepdim=True)
+        first = self._radial(graph.vector)
         some = 1 / 40  # about the number of neighbors, so that sums are of order one
         for message, update, pull in zip(self.messages, self.updates, self.pulls, strict=True):
             vector = graph.vector + u[j] - u[i]
-            m = message(torch.cat([vector.square().sum(dim=1, keepdim=True), first], dim=1), h, graph.edge_index)
+            m = message(torch.cat([self._radial(vector), first], dim=1), h, graph.edge_index)
             u = u + some * _received(vector * pull(m), graph)
             h = h + update(torch.cat([h, some * _received(m, graph)], dim=1))
         return h, u

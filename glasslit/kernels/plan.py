@@ -46,14 +46,26 @@ class Plan:
     ----------
     sender, receiver : shape (E,), int64; receivers ascend
     rows : shape (N + 1,): the edges into node i are rows[i] ... rows[i + 1] - 1
-    leaving, leaving_rows : the numbers of the edges by sender, and where each sender's begin
+    reverse : shape (E,), each edge's reverse, where it is known
     """
 
     sender: Tensor
     receiver: Tensor
     rows: Tensor
-    leaving: Tensor
-    leaving_rows: Tensor
+    reverse: Tensor | None
+
+    @cached_property
+    def leaving(self) -> Tensor:
+        """The numbers of the edges by sender; a sort, which only a backward pass needs, unless reverses are known."""
+        return torch.argsort(self.sender, stable=True) if self.reverse is None else self.reverse
+
+    @cached_property
+    def leaving_rows(self) -> Tensor:
+        """Where each sender's edges begin in :attr:`leaving`, shape (N + 1,)."""
+        if self.reverse is not None:
+            return self.rows
+        nodes = torch.arange(len(self.rows), device=self.rows.device)
+        return torch.searchsorted(self.sender[self.leaving], nodes)
 
     @cached_property
     def entering(self) -> Tensor:
@@ -84,11 +96,12 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
 def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan:
     # Copies: a view would keep edge_index, the key of the cache, alive for ever.
     sender, receiver = (row.to(torch.int64, copy=True).contiguous() for row in edge_index)
-    if edge_index.numel() and not (int(edge_index.min()) >= 0 and int(edge_index.max()) < n_nodes):
-        raise ValueError(
-            f"edges between nodes {int(edge_index.min())} and {int(edge_index.max())}; the graph has {n_nodes} nodes, "
-            "counted from 0"
-        )
+    if edge_index.numel():
+        lowest, highest = (int(v) for v in edge_index.aminmax())
+        if lowest < 0 or highest >= n_nodes:
+            raise ValueError(
+                f"edges between nodes {lowest} and {highest}; the graph has {n_nodes} nodes, counted from 0"
+            )
     if not bool((receiver[1:] >= receiver[:-1]).all()):
         raise ValueError(
             "edges are not sorted by receiver (edge_index[1]); expected them so: glasslit.neighbor_graph makes such "
@@ -96,10 +109,8 @@ def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan
         )
     nodes = torch.arange(n_nodes + 1, device=edge_index.device)
     rows = torch.searchsorted(receiver, nodes)
-    if reverse is not None and _is_reverse(reverse, sender, receiver):
-        return Plan(sender, receiver, rows, reverse.contiguous(), rows)
-    leaving = torch.argsort(sender, stable=True)
-    return Plan(sender, receiver, rows, leaving, torch.searchsorted(sender[leaving], nodes))
+    known = reverse is not None and _is_reverse(reverse, sender, receiver)
+    return Plan(sender, receiver, rows, reverse.contiguous() if reverse is not None and known else None)
 
 
 def _is_reverse(reverse: Tensor, sender: Tensor, receiver: Tensor) -> bool:

@@ -20,11 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from ..configuration import Configuration
-from ..kob_andersen import check_potential
+from ..kob_andersen import WAVE_NUMBER, check_potential
 from ..store import load, save
 from .engines import Engine, end_with_parent, make_engine, resolve
 from .protocol import (
-    WAVE_NUMBER,
     Progress,
     _check_box,
     _content,

