@@ -57,9 +57,7 @@ def alone(model: str, tiles: int, whole: bool) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument(
-        "--tiles", type=int, nargs="+", default=[3], help="copies along an edge; 3: 10^5 particles"
-    )
+    parser.add_argument("--tiles", type=int, nargs="+", default=[3], help="copies along an edge; 3: 10^5 particles")
     parser.add_argument("--models", nargs="+", default=["thermal+E_IS-T0.56", "paper"])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)

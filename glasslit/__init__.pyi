@@ -1,9 +1,11 @@
 from . import baselines as baselines
+from . import checkpoint as checkpoint
 from . import checks as checks
 from . import comparison as comparison
 from . import conditions as conditions
 from . import configuration as configuration
 from . import descriptors as descriptors
+from . import downloads as downloads
 from . import evaluation as evaluation
 from . import graph as graph
 from . import heterogeneity as heterogeneity
@@ -12,6 +14,7 @@ from . import kob_andersen as kob_andersen
 from . import layer as layer
 from . import metrics as metrics
 from . import network as network
+from . import parallel as parallel
 from . import periodic as periodic
 from . import plotting as plotting
 from . import prediction as prediction
@@ -28,7 +31,11 @@ from . import testing as testing
 from . import train as train
 from . import trajectory as trajectory
 from . import transfer as transfer
+from .checkpoint import load_model as load_model
+from .checkpoint import save_model as save_model
 from .configuration import Configuration as Configuration
+from .downloads import fetch_botan_small as fetch_botan_small
+from .downloads import fetch_glassbench as fetch_glassbench
 from .evaluation import evaluate as evaluate
 from .graph import neighbor_graph as neighbor_graph
 from .metrics import noise_ceiling as noise_ceiling
@@ -36,16 +43,13 @@ from .metrics import pearson as pearson
 from .network import SE3GNN as SE3GNN
 from .network import ModelConfig as ModelConfig
 from .prepared import prepare_botan_small as prepare_botan_small
-from .published import fetch_botan_small as fetch_botan_small
-from .published import fetch_glassbench as fetch_glassbench
+from .prepared import prepare_published as prepare_published
 from .published import read_published as read_published
 from .simulate import quench as quench
 from .store import load as load
 from .store import save as save
 from .train import TrainConfig as TrainConfig
 from .train import fit as fit
-from .train import load_model as load_model
-from .train import save_model as save_model
 from .trajectory import from_isoconfigurational as from_isoconfigurational
 from .trajectory import read_trajectory as read_trajectory
 

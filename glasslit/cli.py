@@ -16,10 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from .configuration import Configuration
+from .downloads import fetch_botan_small
 from .kob_andersen import POTENTIALS, TAU_ALPHA, TIME_GRIDS
 from .periodic import wrap
 from .provenance import version
-from .published import fetch_botan_small, read_published
+from .published import read_published
 from .simulate import Progress, quench
 from .simulate.engines import ENGINES
 from .store import load, save, shipped_models

@@ -8,49 +8,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from .configuration import Configuration
 from .graph import parse_inputs
 from .heterogeneity import chi4, overlap
-from .kob_andersen import TYPE_NAMES, energy_per_particle
+from .kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from .metrics import pearson
 from .prediction import predict_in_blocks
 from .propensity import PropensityNetwork
-from .published import published_predictions, read_published
-
-CEILING = {
-    0.44: {
-        0.13: 0.976,
-        1.3: 0.975,
-        13.0: 0.973,
-        130.0: 0.971,
-        412.0: 0.967,
-        1300.0: 0.959,
-        4120.0: 0.943,
-        13000.0: 0.911,
-    }
-}
-"""Published pooled noise ceilings of GlassBench on A particles, by temperature and time (Jung et al. 2023): its files
-hold no half-ensembles."""
-
-
-def with_energies(configuration: Configuration, potential: str = "force-shifted") -> Configuration:
-    """The configuration with the energies of the positions that it has, thermal and inherent, where they are missing.
-
-    Published files hold inherent positions without energies. Nothing is minimized here: see
-    :func:`glasslit.quench` for that.
-    """
-    c, changes = configuration, {}
-    for positions, energy in (
-        ("positions", "potential_energy_thermal"),
-        ("inherent_positions", "potential_energy_inherent"),
-    ):
-        place = getattr(c, positions)
-        if place is not None and getattr(c, energy) is None:
-            given = torch.tensor(place), torch.tensor(c.types), torch.tensor(c.box)
-            changes[energy] = energy_per_particle(*given, potential).numpy()
-    return c.replace(**changes, potential=c.potential or potential) if changes else c
+from .published import published_predictions, read_published, with_energies
 
 
 def compare(
@@ -147,6 +112,6 @@ def _rows(
                     of_type = [overlap(f[number][t == kind], threshold) for f, t in zip(fields, types, strict=True)]
                     alike = len({len(q) for q in of_type}) == 1 and len(of_type) > 1
                     row[column] = float(chi4(np.stack(of_type))) if alike else float("nan")
-                published = CEILING.get(temperature or 0.0, {}).get(float(times[k]), float("nan"))
+                published = GLASSBENCH_CEILING.get(temperature or 0.0, {}).get(float(times[k]), float("nan"))
                 row["ceiling"] = published if letter == "A" else float("nan")
                 yield row

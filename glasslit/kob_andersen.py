@@ -42,6 +42,21 @@ TIME_GRIDS = {
 """Times at which GlassBench (0.47: Bapst et al., abridged) states the propensity."""
 
 
+GLASSBENCH_CEILING = {
+    0.44: {
+        0.13: 0.976,
+        1.3: 0.975,
+        13.0: 0.973,
+        130.0: 0.971,
+        412.0: 0.967,
+        1300.0: 0.959,
+        4120.0: 0.943,
+        13000.0: 0.911,
+    }
+}
+"""Published pooled noise ceilings of GlassBench on A particles, by temperature and time (Jung et al. 2023): its files
+hold no half-ensembles."""
+
 WAVE_NUMBER = 7.2
 """k of the self-intermediate scattering function, 1 / sigma_AA: the first peak of the structure factor."""
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 from torch_geometric.data import Data
 
+from . import parallel
 from .kernels import Coupling, RadialWeights, contract
 from .so3 import irreps
 
@@ -58,7 +59,25 @@ class Dropout(nn.Dropout):
         """x with entries set to zero at random and the others enlarged, in training; x itself in evaluation."""
         if not self.training or self.p == 0:
             return x
-        return x * torch.rand_like(x).ge_(self.p).mul_(1 / (1 - self.p))
+        return x * parallel.uniform(x).ge_(self.p).mul_(1 / (1 - self.p))
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """PyTorch's batch norm, over the edges of all processes that train together (its own does this on GPUs only)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (E, features) with each feature normalized."""
+        if not (self.training and parallel.several()):
+            return super().forward(x)
+        mean = parallel.mean(x)
+        variance = parallel.mean((x - mean).square())
+        n = parallel.total(torch.tensor(len(x), device=x.device, dtype=x.dtype))
+        with torch.no_grad():
+            momentum = cast(float, self.momentum)
+            cast(Tensor, self.running_mean).lerp_(mean, momentum)
+            cast(Tensor, self.running_var).lerp_(variance * n / (n - 1), momentum)
+            cast(Tensor, self.num_batches_tracked).add_(1)
+        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
 
 
 def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.Sequential:
@@ -66,7 +85,7 @@ def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.
     return nn.Sequential(
         nn.Linear(n_basis, hidden),
         nn.ReLU(),
-        nn.BatchNorm1d(hidden),
+        BatchNorm1d(hidden),
         Dropout(dropout),
         nn.Linear(hidden, n_weights),
         nn.ReLU(),

@@ -148,16 +148,37 @@ def trivial_prediction(
     -------
     shape (T, N), sigma_AA; nan for a type that no training configuration has
     """
-    types = np.concatenate([c.types for c in train])
-    value = np.concatenate(train_values)
-    labels = np.concatenate([c.propensity for c in train], axis=1).astype(np.float64)
-    prediction = np.full((len(labels), test.n_particles), np.nan)
+    labels = [np.asarray(c.propensity) for c in train]
+    return on_lines(straight_lines(train_values, labels, [c.types for c in train]), test_values, test.types)
+
+
+def straight_lines(
+    values: Sequence[np.ndarray], labels: Sequence[np.ndarray], types: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Least-squares lines of labels in one number per particle, for :func:`on_lines`.
+
+    Parameters
+    ----------
+    values, labels, types : shapes (N,), (T, N) and (N,) for each configuration
+
+    Returns
+    -------
+    shape (T, 2, 2): for each time and type, slope and value at zero; nan for a type that is missing
+    """
+    value, kinds = np.concatenate(values), np.concatenate(types)
+    label = np.concatenate(labels, axis=1).astype(np.float64)
+    lines = np.full((len(label), len(TYPE_NAMES), 2), np.nan)
     for number in range(len(TYPE_NAMES)):
-        chosen, at = types == number, test.types == number
-        for t, label in enumerate(labels):
-            if chosen.any():
-                prediction[t, at] = np.polyval(np.polyfit(value[chosen], label[chosen], 1), test_values[at])
-    return prediction
+        chosen = kinds == number
+        for t in range(len(label) if chosen.any() else 0):
+            lines[t, number] = np.polyfit(value[chosen], label[t, chosen], 1)
+    return lines
+
+
+def on_lines(lines: np.ndarray, values: np.ndarray, types: np.ndarray) -> np.ndarray:
+    """What the lines of :func:`straight_lines` say at values (N,) of particles of types (N,); shape (T, N)."""
+    slope, at_zero = np.moveaxis(lines[:, types], -1, 0)
+    return slope * values + at_zero
 
 
 def radial_distribution(

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import e3nn.nn
 import torch
 from e3nn import o3
-from e3nn.nn import BatchNorm
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch_geometric.data import Data
 
+from . import parallel
 from .graph import parse_inputs
 from .kernels import check_kernel
 from .layer import SE3Convolution, bessel_basis
@@ -78,6 +80,32 @@ class ModelConfig:
     def laptop(cls, **changes: Any) -> ModelConfig:
         """A small preset that trains in minutes on two CPU cores."""
         return cls(**({"layers": 3, "channels": 4, "l_max": 2} | changes))
+
+
+class BatchNorm(e3nn.nn.BatchNorm):
+    """e3nn's equivariant batch norm, over the particles of all processes that train together."""
+
+    def __init__(self, irreps: o3.Irreps, momentum: float) -> None:
+        super().__init__(irreps, momentum=momentum)
+        self.scalar = [k.ir.l == 0 for k in self.irreps for _ in range(k.dim)]
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h (N, irreps.dim), normalized."""
+        if not (self.training and parallel.several()):
+            return super().forward(h)
+        scalar = torch.tensor(self.scalar, device=h.device)
+        center = parallel.mean(h) * scalar
+        blocks = parallel.mean((h - center).square()).split([k.dim for k in self.irreps])
+        norm = torch.cat([b.reshape(k.mul, k.ir.dim).mean(dim=1) for b, k in zip(blocks, self.irreps, strict=True)])
+        statistics = {"running_mean": center[scalar], "running_var": norm}
+        with torch.no_grad():
+            for name, value in statistics.items():
+                getattr(self, name).lerp_(value, self.momentum)
+        self.eval()  # what e3nn does with running statistics, done with these
+        try:
+            return functional_call(self, statistics, (h,))
+        finally:
+            self.train()
 
 
 class SE3GNN(PropensityNetwork):

@@ -20,6 +20,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
+from .checkpoint import load_model
 from .configuration import Configuration
 from .graph import NeighborGraph, parse_inputs, required
 from .kob_andersen import TYPE_NAMES
@@ -27,7 +28,6 @@ from .network import SE3GNN
 from .periodic import minimum_image, wrap
 from .propensity import PropensityNetwork
 from .store import shipped_models
-from .train import load_model
 
 BLOCK = 4096
 """Particles in a block: as many as a training configuration has."""

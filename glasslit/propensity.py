@@ -6,7 +6,7 @@ the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -132,16 +132,20 @@ class PropensityNetwork(nn.Module):
             If labels are missing, or their times differ between configurations or from ``n_times``.
         """
         times = check_times(configurations, self.config.n_times)
-        types = np.concatenate([c.types for c in configurations])
-        labels = np.concatenate([required(c, "propensity").T for c in configurations]).astype(np.float64)
         energy_field = parse_inputs(self.config.inputs)[1]
+        each = [
+            (c.types, required(c, "propensity").T, required(c, energy_field) if energy_field else None)
+            for c in configurations
+        ]  # of configurations that are read when they are asked for, no more is held
+        types = np.concatenate([t for t, _, _ in each])
+        labels = np.concatenate([y for _, y, _ in each]).astype(np.float64)
+        energies = np.concatenate([e for _, _, e in each]).astype(np.float64) if energy_field else None
         for k in range(N_TYPES):
             if not np.any(types == k):
                 continue
             self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
             self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
-            if energy_field:
-                energies = np.concatenate([required(c, energy_field) for c in configurations]).astype(np.float64)
+            if energies is not None:
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
         self.label_times.copy_(torch.tensor(times))
@@ -182,7 +186,7 @@ def _spread(values: np.ndarray) -> np.ndarray:
     return np.where(spread > 1e-12 * (1 + np.abs(values).max(axis=0)), spread, 1.0)
 
 
-def check_times(configurations: Sequence[Configuration], n_times: int | None = None) -> np.ndarray:
+def check_times(configurations: Iterable[Configuration], n_times: int | None = None) -> np.ndarray:
     """The times that all configurations share, shape (T,).
 
     Raises
@@ -190,12 +194,14 @@ def check_times(configurations: Sequence[Configuration], n_times: int | None = N
     ValueError
         If there is no configuration, or times differ between them or in number from ``n_times``.
     """
-    if not configurations:
-        raise ValueError("no configurations; expected at least one: is the split empty?")
-    times = configurations[0].times
+    times: np.ndarray | None = None
     for c in configurations:
+        if times is None:
+            times = c.times
         if len(c.times) != len(times) or not np.allclose(c.times, times, rtol=1e-6, atol=0):
             raise ValueError(f"times differ: {times.tolist()} and {c.times.tolist()}; expected the same in all")
+    if times is None:
+        raise ValueError("no configurations; expected at least one: is the split empty?")
     if n_times is not None and len(times) != n_times:
         raise ValueError(f"labels at {len(times)} times, {times.tolist()}; the network has n_times = {n_times}")
     return times

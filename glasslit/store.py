@@ -8,11 +8,12 @@ a killed writer leaves nothing half-written.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import h5py
 import numpy as np
@@ -58,7 +59,7 @@ ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "see
 
 def save(
     path: str | Path,
-    configurations: Sequence[Configuration],
+    configurations: Iterable[Configuration],
     *,
     name: str | None = None,
     licence: str = "unstated",
@@ -70,7 +71,7 @@ def save(
     Parameters
     ----------
     path : where to; an existing file is replaced at the end, in one step
-    configurations : each with a temperature
+    configurations : each with a temperature; of an iterator no more than one is held at a time
     name, licence, citation : attributes of the file; the name is the file's stem unless given
     compact : a third of the size: numbers rounded to :data:`~glasslit.store.DECIMALS`, positions moved into the box, of
         the two half-ensembles only the first (the second follows from the mean)
@@ -93,16 +94,6 @@ def save(
     [Configuration(N=2 (1 A, 1 B), box=[5.0, 5.0, 5.0], density=0.016, T=0.5)]
     """
     path = Path(path)
-    if not configurations:
-        raise ValueError(f"no configurations for {path}; expected at least one")
-    for number, configuration in enumerate(configurations):
-        if configuration.temperature is None:
-            raise ValueError(f"configuration {number} has no temperature; expected one: use .replace(temperature=...)")
-        if abs(round(configuration.temperature, 2) - configuration.temperature) > 1e-9:
-            raise ValueError(
-                f"configuration {number} has T = {configuration.temperature}; the schema files temperatures under two "
-                "decimals: round it"
-            )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     count: dict[str, int] = {}
@@ -118,8 +109,8 @@ def save(
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
             )
-            for configuration in configurations:
-                at = f"{configuration.temperature:.2f}"
+            for number, configuration in enumerate(configurations):
+                at = _filed_under(number, configuration)
                 index = count[at] = count.get(at, -1) + 1
                 group = file.create_group(f"{at}/{index:04d}")
                 for field in ARRAYS:
@@ -137,11 +128,25 @@ def save(
                 group.attrs["density"] = configuration.density
                 group.attrs["glasslit_version"] = version()
                 group.attrs["git_revision"] = git_revision()
+        if not count:
+            raise ValueError(f"no configurations for {path}; expected at least one")
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
     partial.replace(path)
     return path
+
+
+def _filed_under(number: int, configuration: Configuration) -> str:
+    """The name of a configuration's temperature in a file."""
+    if configuration.temperature is None:
+        raise ValueError(f"configuration {number} has no temperature; expected one: use .replace(temperature=...)")
+    if abs(round(configuration.temperature, 2) - configuration.temperature) > 1e-9:
+        raise ValueError(
+            f"configuration {number} has T = {configuration.temperature}; the schema files temperatures under two "
+            "decimals: round it"
+        )
+    return f"{configuration.temperature:.2f}"
 
 
 def _storage(value: np.ndarray, decimals: int | None = None) -> dict[str, Any]:
@@ -163,7 +168,50 @@ def _compact(c: Configuration, field: str, value: np.ndarray) -> np.ndarray:
     return value[:1] if field == "propensity_half" else value
 
 
-def load(name: str | Path, T: float | None = None, split: str | None = None) -> list[Configuration]:
+class LazyConfigurations(Sequence[Configuration]):
+    """Configurations that are read when they are asked for, each time anew: as many as a disk holds, none in memory.
+
+    Parameters
+    ----------
+    items : what each is read from
+    read : makes a configuration of an item; other processes get copies of it (where they are started afresh, not
+        forked, it has to be a function of a module or a ``functools.partial`` of one)
+    """
+
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Configuration]) -> None:
+        self._items, self._read = items, read
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, at: int) -> Configuration: ...
+    @overload
+    def __getitem__(self, at: slice) -> LazyConfigurations: ...
+    def __getitem__(self, at: int | slice) -> Configuration | LazyConfigurations:
+        if isinstance(at, slice):
+            return LazyConfigurations(self._items[at], self._read)
+        return self._read(self._items[at])
+
+    def __repr__(self) -> str:
+        return f"LazyConfigurations({len(self)}, read when asked for)"
+
+    def map(self, change: Callable[[Configuration], Configuration]) -> LazyConfigurations:
+        """Those that ``change`` makes of these, when they are asked for."""
+        return LazyConfigurations(self, change)
+
+
+@overload
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: Literal[False] = False
+) -> list[Configuration]: ...
+@overload
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: Literal[True]
+) -> LazyConfigurations: ...
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: bool = False
+) -> list[Configuration] | LazyConfigurations:
     """Configurations of a data set.
 
     Parameters
@@ -171,10 +219,11 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
     name : "starter" or "standard" (inside the package), or the path of an ``.h5`` file
     T : temperature, epsilon_AA / k_B; all of them if left out
     split : "train", "val" or "test"; all of them if left out
+    lazy : read each when it is asked for, every time: for sets that should not be in memory
 
     Returns
     -------
-    list of :class:`~glasslit.configuration.Configuration`, by temperature and index.
+    list of :class:`~glasslit.configuration.Configuration`, by temperature and index; if lazy, a sequence of them.
 
     Raises
     ------
@@ -191,37 +240,43 @@ def load(name: str | Path, T: float | None = None, split: str | None = None) -> 
         raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
     if T is not None and not isinstance(T, int | float):
         raise ValueError(f"T = {T!r}; expected a number")
-    found = []
-    for path in _resolve(name, T):
-        found += _load(path, T, split)
+    found = [(path, place) for path in _resolve(name, T) for place in _places(path, T, split)]
     if not found:
         raise ValueError(f"{name} has no configuration with T = {T}, split = {split!r}; leave one of them out")
-    return found
+    configurations = LazyConfigurations(found, _load_one)
+    return configurations if lazy else list(configurations)
 
 
-def _load(path: Path, T: float | None, split: str | None) -> list[Configuration]:
-    """What one file has of a temperature and a split."""
-    found = []
+def _places(path: Path, T: float | None, split: str | None) -> list[str]:
+    """Groups of a file that have a temperature and a split."""
+    with _reading(path) as file:
+        _check_schema(path, file)
+        keys = sorted((key for key in file if _TEMPERATURE.fullmatch(key)), key=float)
+        if T is not None:
+            wanted = f"{T:.2f}"
+            if wanted not in keys or abs(float(wanted) - T) > 1e-9:
+                raise ValueError(f"T = {T} is not in {path.name}; it holds T = {', '.join(keys)}")
+            keys = [wanted]
+        places = [f"{key}/{index}" for key in keys for index in sorted(file[key])]
+        return [p for p in places if split is None or file[p].attrs.get("split") == split]
+
+
+def _load_one(where: tuple[Path, str]) -> Configuration:
+    path, place = where
+    with _reading(path) as file:
+        return _read(file[place], f"{file.attrs['name']}/{place}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
-            _check_schema(path, file)
-            keys = sorted((key for key in file if _TEMPERATURE.fullmatch(key)), key=float)
-            if T is not None:
-                wanted = f"{T:.2f}"
-                if wanted not in keys or abs(float(wanted) - T) > 1e-9:
-                    raise ValueError(f"T = {T} is not in {path.name}; it holds T = {', '.join(keys)}")
-                keys = [wanted]
-            for key in keys:
-                for index in sorted(file[key]):
-                    group = file[f"{key}/{index}"]
-                    if split is None or group.attrs.get("split") == split:
-                        found.append(_read(group, f"{file.attrs['name']}/{key}/{index}"))
+            yield file
     except (OSError, LookupError, RuntimeError, TypeError, AttributeError, _Damaged) as error:
         raise ValueError(
             f"{path}: not a readable HDF5 file of configurations ({error}); it may be truncated or of another kind: "
             "fetch or make it again"
         ) from error
-    return found
 
 
 class _Damaged(Exception):

@@ -1,34 +1,34 @@
-"""Training: one loop that fits on a page, checkpoints that survive a kill, models that load safely.
+"""Training: one loop that fits on a page, for one process or several.
 
 ``fit`` yields one record per epoch and draws nothing; the caller prints or plots.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import pickle
+import copy
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
-from .baselines import BASELINES, STRENGTHS, BaselineConfig, Ridge
+from . import parallel
+from .baselines import STRENGTHS, Ridge
+from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
 from .configuration import Configuration
 from .graph import parse_inputs, required
 from .kob_andersen import TYPE_NAMES
 from .metrics import pearson
-from .network import SE3GNN, config_from_dict, config_to_dict
+from .network import SE3GNN
 from .propensity import PropensityNetwork, check_times
-from .provenance import data_hash
-
-MODEL_FORMAT = "glasslit-model-1"
-CHECKPOINT_FORMAT = "glasslit-checkpoint-1"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class TrainConfig:
     epochs : passes over the training graphs
     learning_rate, betas, weight_decay : of Adam
     milestones : fractions of the epochs after which the learning rate is halved
-    batch_size : graphs per step
+    batch_size : graphs per step, of all processes together
+    num_workers : None: graphs are made once and held in memory, 7 MB for each configuration of 4096 particles. A
+        number: made anew for each step, by so many processes ahead of it; 0 makes them in between
     position_noise : standard deviation of Gaussian noise on the training positions, sigma_AA, drawn anew each epoch
     level_weight : None: errors are squared in units of the training set's spread. A number: in units of the spread
         within each configuration and type, whose mean error is set apart and counts that much
@@ -60,6 +62,7 @@ class TrainConfig:
     weight_decay: float = 1e-7
     milestones: tuple[float, ...] = (0.5, 0.7, 0.9)
     batch_size: int = 1
+    num_workers: int | None = None
     position_noise: float = 0.0
     level_weight: float | None = None
     seed: int = 0
@@ -67,9 +70,9 @@ class TrainConfig:
     checkpoint: str | Path | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("num_workers", 0)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if (name, value) != ("num_workers", None) and (not isinstance(value, int) or value < least):
                 raise ValueError(f"{name} = {value!r}; expected a whole number of at least {least}")
         for name in ("learning_rate", "weight_decay", "position_noise", "level_weight"):
             value = getattr(self, name)
@@ -106,45 +109,107 @@ class EpochRecord:
     best: bool
 
 
-def resolve_device(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is CUDA if available, else the CPU (MPS only when asked: no float64).
+class _Graphs:
+    """The graphs of a set of configurations: held in memory, or made when they are needed.
 
-    Raises
-    ------
-    ValueError
-        If the name is unknown or the device is not there.
+    Parameters
+    ----------
+    net : says what graphs it looks at
+    configurations : the set
+    num_workers, seed : of :class:`TrainConfig`
+    noise : standard deviation on the positions, sigma_AA; then graphs are made when they are needed
     """
-    if device == "meta":
-        raise ValueError("device 'meta' computes nothing; expected auto, cpu, or a device of this machine")
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.empty(1, device=resolved)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} ({error}); expected auto, cpu, or a device of this machine") from error
-    return resolved
+
+    def __init__(
+        self,
+        net: PropensityNetwork,
+        configurations: Sequence[Configuration],
+        num_workers: int | None,
+        seed: int,
+        noise: float = 0.0,
+    ) -> None:
+        self.configurations, self.num_workers, self.seed, self.noise = configurations, num_workers, seed, noise
+        self.device = net.target_mean.device
+        self.held = [net.graph(c) for c in configurations] if num_workers is None and not noise else None
+        self.net = copy.deepcopy(net).to("cpu" if num_workers else self.device)  # workers see no GPU
+
+    def __len__(self) -> int:
+        return len(self.configurations)
+
+    def __getitem__(self, which: tuple[int, int]) -> Data:
+        """The graph of an epoch and a configuration, by their numbers; noise depends on these and the seed alone."""
+        epoch, k = which
+        if self.held is not None:
+            return self.held[k]
+        c = self.configurations[k]
+        if self.noise:
+            field = parse_inputs(self.net.config.inputs)[0]
+            positions = required(c, field)
+            drawn = np.random.default_rng([self.seed, epoch, k]).normal(scale=self.noise, size=positions.shape)
+            c = c.replace(**{field: positions + drawn})
+        return self.net.graph(c)
+
+    def batches(self, chosen: Sequence[Sequence[int]], epoch: int = 0) -> Iterator[Data]:
+        """One batch of graphs for each list of numbers."""
+        numbers = [[(epoch, k) for k in each] for each in chosen]
+        if not self.num_workers:
+            for each in numbers:
+                yield Batch.from_data_list([self[which] for which in each])
+            return
+        loader: DataLoader[Data] = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_sampler=numbers,
+            collate_fn=Batch.from_data_list,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # its own: what training draws does not depend on who makes graphs
+        )
+        for batch in loader:
+            yield batch.to(self.device)
 
 
-def _graph(net: PropensityNetwork, c: Configuration, noise: float) -> Data:
-    """The graph of a configuration whose positions were moved a little."""
-    field = parse_inputs(net.config.inputs)[0]
-    positions = required(c, field)
-    moved = positions + noise * torch.randn(positions.shape, dtype=torch.float64).numpy()
-    return net.graph(c.replace(**{field: moved}))
+class _Loss(nn.Module):
+    """What training makes small, as a module: several processes add its gradients up."""
+
+    def __init__(self, net: PropensityNetwork, level_weight: float | None) -> None:
+        super().__init__()
+        self.net, self.level_weight = net, level_weight
+
+    def forward(self, batch: Data) -> Tensor:
+        return self.net.training_loss(batch, self.level_weight)
 
 
 @torch.no_grad()
 def _validate(
-    net: PropensityNetwork, graphs: list[Data], level_weight: float | None
+    net: PropensityNetwork, graphs: Iterable[Data], level_weight: float | None
 ) -> tuple[float, dict[str, np.ndarray]]:
-    """Loss, and Pearson's correlation by type, shape (T,); nan where a label is constant counts as 0."""
+    """Loss, and Pearson's correlation by type, shape (T,); nan where a label is constant counts as 0.
+
+    Over the graphs of all processes.
+    """
     net.eval()
-    predictions = [net.standardized(g) for g in graphs]  # within a type, standardizing does not change a correlation
-    loss = float(np.mean([float(net.loss(g, p, level_weight)) for g, p in zip(graphs, predictions, strict=True)]))
-    labels, types = [g.y.T.cpu().numpy() for g in graphs], [g.types.cpu().numpy() for g in graphs]
-    rho = pearson([p.T.cpu().numpy() for p in predictions], labels, types)
-    return loss, {kind: np.nan_to_num(values) for kind, values in rho.items()}
+    part = []
+    for g in graphs:
+        p = net.standardized(g)  # within a type, standardizing does not change a correlation
+        arrays = (p.T.cpu().numpy(), g.y.T.cpu().numpy(), g.types.cpu().numpy())
+        part.append((float(net.loss(g, p, level_weight)), *arrays))
+    losses, predictions, labels, types = zip(*parallel.gathered(part), strict=True)
+    rho = pearson(predictions, labels, types)
+    return float(np.mean(losses)), {kind: np.nan_to_num(values) for kind, values in rho.items()}
+
+
+def _check_processes(net: PropensityNetwork, n_train: int, batch_size: int) -> None:
+    """Refuse what several processes cannot do as one would."""
+    size = parallel.world()[1]
+    if size == 1:
+        return
+    if not isinstance(net, SE3GNN):
+        raise ValueError(f"{type(net).__name__} with {size} processes; expected one: only SE3GNN trains in several")
+    last = n_train % batch_size or batch_size
+    if min(last, n_train) < size:
+        raise ValueError(
+            f"batch_size = {batch_size}, {n_train} training configurations: a last batch of {min(last, n_train)} for "
+            f"{size} processes; expected one configuration or more for each: choose another batch_size or n_train"
+        )
 
 
 def fit(
@@ -163,11 +228,17 @@ def fit(
     number of threads); on a GPU sums are made in changing order, and it ends with the same up to rounding.
     The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
 
+    Where the caller has joined a process group of PyTorch's (``torch.distributed.init_process_group()`` under
+    ``torchrun``), each batch is shared out among its processes, and all end with the same network: that of one process
+    with the same ``batch_size``, up to rounding. All have to call it with the same arguments; the first writes the
+    checkpoint.
+
     Parameters
     ----------
     net : trained in place; labels and energies are standardized with the training set's mean and spread. A
         :class:`~glasslit.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
-    train, val : labelled configurations with the same times; ``val`` chooses the epoch, nothing else
+    train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
+        ``val`` chooses the epoch, nothing else
     config : :class:`TrainConfig`
     standardize : False keeps the mean and spread that the network has, as where a trained one is trained on
 
@@ -187,25 +258,34 @@ def fit(
     for name, chosen in (("training", train), ("validation", val)):
         if not chosen:
             raise ValueError(f"the {name} set is empty; expected at least one configuration")
-    check_times([*train, *val], net.config.n_times)
+    check_times(train, net.config.n_times)
+    check_times(itertools.chain(train[:1], val), net.config.n_times)
+    _check_processes(net, len(train), config.batch_size)
     device = resolve_device(config.device)
     net.to(device)
     if standardize:
         net.set_standardization(train)
-    train_graphs, val_graphs = [net.graph(c) for c in train], [net.graph(c) for c in val]
+    graphs = _Graphs(net, train, config.num_workers, config.seed, config.position_noise)
+    unseen = _Graphs(net, val, config.num_workers, config.seed)
+    own = [[k] for k in parallel.share(range(len(val)))]
+    if isinstance(net, Ridge):
+        yield from _fit_ridge(net, [graphs[0, k] for k in range(len(train))], [unseen[0, k] for k in range(len(val))])
+        return
     optimizer = torch.optim.Adam(
         net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
     )
-    if isinstance(net, Ridge):
-        yield from _fit_ridge(net, train_graphs, val_graphs)
-        return
-    identity = _identity(net, train, val, config)
-    state = _resume(config.checkpoint, identity, net, optimizer, schedule)
+    elsewhere = ("checkpoint", "device", "num_workers")  # where and how it is computed, not what
+    settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
+    identity = training_identity(net, train, val, settings, device)
+    state = resume(config.checkpoint, identity, net, optimizer, schedule)
     history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
-    best, noise = state["best"], config.position_noise
+    best = state["best"]
+    loss_of: nn.Module = _Loss(net, config.level_weight)
+    if parallel.several():
+        loss_of = DistributedDataParallel(loss_of, broadcast_buffers=False)  # they are the same already
     yield from history
 
     for epoch in range(len(history) + 1, config.epochs + 1):
@@ -216,19 +296,20 @@ def fit(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
             torch.manual_seed((config.seed << 20) + epoch)
-            order = torch.randperm(len(train)).split(config.batch_size)
-            for chosen in order:
-                noisy = [_graph(net, train[k], noise) if noise else train_graphs[k] for k in chosen]
-                batch = Batch.from_data_list(noisy)
+            order = [parallel.share(each.tolist()) for each in torch.randperm(len(train)).split(config.batch_size)]
+            for batch in graphs.batches(order, epoch):
                 optimizer.zero_grad()
-                loss = net.training_loss(batch, config.level_weight)
-                if not torch.isfinite(loss):
-                    raise FloatingPointError(f"the loss is {loss.item()} in epoch {epoch}: lower the learning rate")
-                loss.backward()
+                loss = loss_of(batch)
+                # Of all particles of the batch, those that this process has: DDP takes the mean over processes.
+                part = batch.num_nodes / int(parallel.total(torch.tensor(batch.num_nodes, device=device)))
+                whole = float(parallel.total(part * loss.detach()))
+                if not np.isfinite(whole):
+                    raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
+                (parallel.world()[1] * part * loss).backward()
                 optimizer.step()
-                losses.append(float(loss.detach()))
+                losses.append(whole)
         schedule.step()
-        val_loss, rho = _validate(net, val_graphs, config.level_weight)
+        val_loss, rho = _validate(net, unseen.batches(own), config.level_weight)
         val_rho = float(rho[TYPE_NAMES[0]].mean())
         is_best = best is None or val_rho > max(r.val_rho for r in history)
         if is_best:
@@ -237,7 +318,9 @@ def fit(
             epoch, float(np.mean(losses)), val_loss, val_rho, rate, time.perf_counter() - begun, is_best
         )
         history.append(record)
-        _save_checkpoint(config.checkpoint, identity, net, optimizer, schedule, history, best)
+        if parallel.world()[0] == 0:
+            done = [asdict(r) for r in history]
+            save_checkpoint(config.checkpoint, identity, net, optimizer, schedule, done, best)
         yield record
 
     net.load_state_dict(best)
@@ -261,134 +344,3 @@ def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[Epoch
     chosen = torch.as_tensor(np.argmax(scores, axis=0))  # (types, T)
     net.set_weights(torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0])
     net.eval()
-
-
-def _identity(
-    net: PropensityNetwork, train: Sequence[Configuration], val: Sequence[Configuration], config: TrainConfig
-) -> str:
-    """What must be equal for a checkpoint to belong to this training, as JSON."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("checkpoint", "device")}
-    return json.dumps(
-        {
-            "model": config_to_dict(net.config),
-            "training": settings,
-            "device type": resolve_device(config.device).type,
-            "dtype": str(net.target_mean.dtype),
-            "training data": data_hash(c.hash() for c in train),
-            "validation data": data_hash(c.hash() for c in val),
-            "initial weights": _weights_hash(net),
-        },
-        sort_keys=True,
-    )
-
-
-def _weights_hash(net: PropensityNetwork) -> str:
-    digest = hashlib.sha256()
-    for parameter in net.parameters():
-        digest.update(parameter.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _save_checkpoint(
-    path: str | Path | None,
-    identity: str,
-    net: PropensityNetwork,
-    optimizer: Any,
-    schedule: Any,
-    history: list,
-    best: dict,
-) -> None:
-    if path is None:
-        return
-    content = {"format": CHECKPOINT_FORMAT, "identity": identity, "history": [asdict(r) for r in history], "best": best}
-    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
-    _save(path, content | state)
-
-
-def _save(path: str | Path, content: dict[str, Any]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
-
-
-def _load(path: str | Path, kind: str) -> dict[str, Any]:
-    """A file's content, read without running anything in it; a ``ValueError`` if it is not of the kind."""
-    if not Path(path).is_file():
-        raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again"
-        ) from error
-    found = content.get("format") if isinstance(content, dict) else type(content).__name__
-    if found != kind:
-        raise ValueError(f"{path} holds {found!r}; expected {kind!r}: was it written by this version of glasslit?")
-    return content
-
-
-def _resume(
-    path: str | Path | None, identity: str, net: PropensityNetwork, optimizer: Any, schedule: Any
-) -> dict[str, Any]:
-    if path is None or not Path(path).exists():
-        return {"history": [], "best": None}
-    state = _load(path, CHECKPOINT_FORMAT)
-    if set(state) != {"format", "identity", "net", "optimizer", "schedule", "history", "best"}:
-        raise ValueError(f"{path} lacks parts of a checkpoint; delete it to begin anew")
-    if state["identity"] != identity:
-        before, now = json.loads(state["identity"]), json.loads(identity)
-        differing = []
-        for part in now:
-            if isinstance(now[part], dict):
-                changed = [k for k in now[part] if before[part].get(k) != now[part][k]]
-                differing += [f"{part} {k} ({before[part].get(k)}, now {now[part][k]})" for k in changed]
-            elif before[part] != now[part]:
-                differing.append(part)
-        raise ValueError(
-            f"{path} is an unfinished training with another {' and another '.join(differing)}: finish it as it was, "
-            "delete it to begin anew, or write elsewhere"
-        )
-    net.load_state_dict(state["net"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return state
-
-
-def save_model(net: PropensityNetwork, path: str | Path) -> None:
-    """Write weights, sizes, times and standardization to one file, for :func:`load_model`."""
-    weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
-    kinds = [name for name, kind in BASELINES.items() if type(net) is kind]
-    about: dict[str, Any] = {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights}
-    about["trained_on"] = net.trained_on
-    _save(path, about | ({"baseline": kinds[0]} if kinds else {}))
-
-
-def load_model(path: str | Path, device: str = "cpu") -> Any:
-    """A trained network, ready to predict: an :class:`~glasslit.network.SE3GNN`, or one of the baselines.
-
-    Parameters
-    ----------
-    path : a ``model.pt`` of a run; loaded without running code from it
-    device : as in :class:`TrainConfig`
-
-    Raises
-    ------
-    ValueError
-        If the file is missing, damaged or not a model.
-    """
-    content = _load(path, MODEL_FORMAT)
-    try:
-        kind = content.get("baseline")
-        net: PropensityNetwork = (
-            BASELINES[kind](BaselineConfig(**content["config"]))
-            if kind
-            else SE3GNN(config_from_dict(content["config"]))
-        )
-        net.load_state_dict(content["weights"])
-        net.trained_on = content.get("trained_on")
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise ValueError(f"{path}: its weights do not fit its sizes ({error})") from error
-    return net.to(resolve_device(device)).eval()

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit import published as published_module
-from glasslit.published import BOTAN_FILES, fetch_botan_small
+from glasslit import downloads
+from glasslit.downloads import BOTAN_FILES, fetch_botan_small
 
 
 def bapst(tmp_path, name="made.pickle", protocol=3, **changes):
@@ -287,7 +287,7 @@ def test_fetch_glassbench_unpacks_one_temperature(tmp_path, monkeypatch):
         archive.writestr("GlassBench/KA_models/T0.50.tar.gz", inner.getvalue())
         archive.writestr("GlassBench/KA_models/T0.44.tar.gz", inner.getvalue())
     md5 = hashlib.md5((mirror / "GlassBench.zip").read_bytes()).hexdigest()
-    monkeypatch.setattr(published_module, "GLASSBENCH_FILES", {"GlassBench.zip": f"md5:{md5}"})
+    monkeypatch.setattr(downloads, "GLASSBENCH_FILES", {"GlassBench.zip": f"md5:{md5}"})
     handler = partial(SimpleHTTPRequestHandler, directory=str(mirror))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
