@@ -1,7 +1,8 @@
 """Several processes that train one network: who they are, and sums over all of them.
 
-PyTorch's process group, if there is one (:func:`join` makes it under ``torchrun``); a single process otherwise. Whatever is normalized or drawn at random is normalized and drawn as if the graphs of all
-processes were one batch, so that the number of processes does not change what is trained.
+PyTorch's process group, if there is one (:func:`join` makes it under ``torchrun``); a single process otherwise.
+Whatever is normalized or drawn at random is normalized and drawn as if the graphs of all processes were one batch, so
+that the number of processes does not change what is trained.
 """
 
 from __future__ import annotations

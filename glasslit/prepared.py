@@ -67,10 +67,10 @@ def prepare_published(
 ) -> Path:
     """A folder of published configurations as one file for :func:`glasslit.load`, whole or lazily.
 
-    Test configurations are those of the folder ``test`` (in GlassBench 401 to 500); of those in ``train`` (1 to 400) the
-    last tenth validates, unless there is a folder ``val``. What the files lack is added: the box, from the density 1.2;
-    times, from the published grids; energies, of the files' own positions, thermal and inherent. For 500 configurations
-    of 4096 particles at ten times that is 0.3 GB and takes some minutes, once.
+    Test configurations are those of the folder ``test`` (in GlassBench 401 to 500); of those in ``train`` (1 to 400)
+    the last tenth validates, unless there is a folder ``val``. What the files lack is added: the box, from the density
+    1.2; times, from the published grids; energies, of the files' own positions, thermal and inherent. For 500
+    configurations of 4096 particles at ten times that is 0.2 GB and takes some minutes, once.
 
     Parameters
     ----------
@@ -105,14 +105,14 @@ def prepare_published(
         return target
 
     def ready() -> Iterator[Configuration]:
-        engine = LammpsEngine("force-shifted") if quench else None
         with tqdm(total=sum(map(len, groups.values())), desc="preparing, once", unit="configuration") as bar:
             for split, chosen in groups.items():
                 for group in chosen:
                     c = read_together(group).replace(split=split)
                     if T is not None and c.temperature != T:
                         raise ValueError(f"{group[0]} has T = {c.temperature}; expected T = {T}: name another folder")
-                    if engine is not None and c.inherent_positions is None:
+                    if quench and c.inherent_positions is None:
+                        engine = LammpsEngine(c.potential or "force-shifted")
                         c = kept_quench(c, target.with_suffix(".quenched") / split / c.name, engine)
                     yield with_energies(c)
                     bar.update()

@@ -333,13 +333,14 @@ def _merge_times(name: str, parts: list[Configuration]) -> Configuration:
     )
 
 
-def with_energies(configuration: Configuration, potential: str = "force-shifted") -> Configuration:
+def with_energies(configuration: Configuration) -> Configuration:
     """The configuration with the energies of the positions that it has, thermal and inherent, where they are missing.
 
-    Published files hold inherent positions without energies. Nothing is minimized here: see
-    :func:`glasslit.quench` for that.
+    Published files hold inherent positions without energies. They are those of its ``potential``, force-shifted where
+    it names none. Nothing is minimized here: see :func:`glasslit.quench` for that.
     """
     c, changes = configuration, {}
+    potential = c.potential or "force-shifted"
     for positions, energy in (
         ("positions", "potential_energy_thermal"),
         ("inherent_positions", "potential_energy_inherent"),
@@ -348,4 +349,4 @@ def with_energies(configuration: Configuration, potential: str = "force-shifted"
         if place is not None and getattr(c, energy) is None:
             given = torch.tensor(place), torch.tensor(c.types), torch.tensor(c.box)
             changes[energy] = energy_per_particle(*given, potential).numpy()
-    return c.replace(**changes, potential=c.potential or potential) if changes else c
+    return c.replace(**changes, potential=potential) if changes else c

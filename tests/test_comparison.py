@@ -17,25 +17,11 @@ STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """T0.56/test with two configurations; later times, which ours lack, hold numbers of no meaning."""
+def folder(tmp_path_factory, write_glassbench):
+    """T0.56/test with two configurations, 9 and 10: the order of numbers is not that of letters."""
     place = tmp_path_factory.mktemp("KA") / "T0.56" / "test"
-    place.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for number, c in enumerate(gl.load("standard", T=0.56, split="test")):
-        labels = rng.uniform(size=(10, c.n_particles))
-        labels[:7] = c.propensity
-        theirs = {name: labels + rng.normal(scale=s, size=labels.shape) for name, s in STAND_INS.items()}
-        np.savez(
-            place / f"N4096T0.56_{number + 9}.npz",  # 9 and 10: the order of numbers is not that of letters
-            types=c.types + 1,
-            initial_positions=c.positions,
-            initial_positions_inherent=c.inherent_positions,
-            initial_positions_cage=c.inherent_positions,
-            md_prop=labels,
-            bb_prop=rng.uniform(size=labels.shape),
-            **theirs,
-        )
+    for number, c in enumerate(gl.load("standard", T=0.56, split="test"), start=9):
+        write_glassbench(place, c, number, STAND_INS)
     return place
 
 
