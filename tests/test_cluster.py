@@ -59,6 +59,23 @@ def test_each_task_of_the_array_is_another_run(stand_ins):
     assert len(seen) == len({out for *_, out in seen}) == 9
 
 
+def test_each_process_executes_the_notebook_and_one_keeps_it(stand_ins, tmp_path):
+    """torchrun itself; papermill only says how it was called. tests/test_prepared.py lets such processes train."""
+    (stand_ins / "bin" / "papermill").write_text(
+        f'#!/bin/bash\nprintf "%s\\n" "$WORLD_SIZE" "$OMP_NUM_THREADS" "$@" > "{tmp_path}/$RANK.txt"\n'
+    )
+    environment = os.environ | {"GLASSLIT_VENV": str(stand_ins), "SLURM_CPUS_PER_TASK": "4", "NAME": "mine"}
+    words = ["bash", ROOT / "cluster" / "processes.sbatch", "2", "-p", "T", "0.44", "-p", "data", "a folder"]
+    done = subprocess.run(words, env=environment, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    first, second = ((tmp_path / f"{rank}.txt").read_text().splitlines() for rank in (0, 1))
+    assert first[:2] == second[:2] == ["2", "2"]
+    assert first[2:] == ["book/train.ipynb", "runs/mine.ipynb", "-p", "out", "runs/mine", "-p", "T", "0.44", "-p", "data"] + ["a folder"]
+    assert second[2] == "book/train.ipynb"
+    assert not second[3].startswith("runs/")
+    assert second[4:] == first[4:]
+
+
 def test_a_sweep_runs_on_the_workers_of_a_scheduler(stand_ins, tmp_path):
     """The script as it is, srun replaced by a plain call: two tiny notebooks, executed by a Dask worker."""
     pytest.importorskip("distributed")
