@@ -73,7 +73,8 @@ def main(words: Sequence[str] | None = None) -> None:
     other = commands.add_parser(
         "compare",
         help="score models beside the published ones on GlassBench's test files",
-        description="Correlations and chi4 of the predictions that GlassBench's test files hold, and of your networks.",
+        description="Correlations, chi4 and correlation length of the predictions in GlassBench's test files, and of "
+        "your networks.",
     )
     other.add_argument(
         "folder", type=Path, help="test files of one temperature (glasslit.fetch_glassbench downloads them)"
@@ -81,6 +82,7 @@ def main(words: Sequence[str] | None = None) -> None:
     other.add_argument("--model", nargs="*", default=[], help="model.pt files, or names of networks in the package")
     other.add_argument("--threshold", type=float, default=0.3, help="of the overlap for chi4 (default: %(default)s)")
     other.add_argument("-o", "--out", type=Path, help="a .csv file for the whole table")
+    other.add_argument("--figure", type=Path, help="a file for the figure: scores, chi4, correlation length")
     other.set_defaults(run=_compare)
     data = commands.add_parser("data", help="say what a data set holds, and check it")
     data.add_argument("what", nargs="?", choices=["show", "check"], default="show", help="(default: show)")
@@ -326,6 +328,10 @@ def _compare(arguments: argparse.Namespace) -> None:
     table = compare(arguments.folder, models, threshold=arguments.threshold)
     if arguments.out:
         table.to_csv(arguments.out, index=False)
+    if arguments.figure:
+        from . import plotting
+
+        plotting.comparison(table).savefig(arguments.figure, dpi=150)
     of_a = table[table.type == "A"]
     of_a = of_a.assign(score=of_a.pooled.map("{:.3f}".format) + "/" + of_a["mean"].map("{:.3f}".format))
     wide = of_a.pivot(index="time", columns="model", values="score").join(of_a.groupby("time").ceiling.first())

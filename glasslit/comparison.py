@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .configuration import Configuration
 from .graph import parse_inputs
-from .heterogeneity import chi4, overlap
+from .heterogeneity import chi4, correlation_length, overlap
 from .kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from .metrics import pearson
 from .prediction import predict_in_blocks
@@ -19,7 +20,10 @@ from .published import published_predictions, read_published, with_energies
 
 
 def compare(
-    folder: str | Path, models: Mapping[str, PropensityNetwork] | None = None, *, threshold: float = 0.3
+    folder: str | Path,
+    models: Mapping[str, PropensityNetwork] | None = None,
+    *,
+    threshold: float = 0.3,
 ) -> pd.DataFrame:
     """Scores of the predictions inside published test files, and of networks on the same configurations.
 
@@ -27,13 +31,13 @@ def compare(
     ----------
     folder : of files as in GlassBench's ``test``, all of one temperature
     models : name -> network; scored at those of its times that the files have
-    threshold : of the overlap, sigma_AA, for chi4; published ones differ, so say which
+    threshold : of the overlap, sigma_AA, for chi4 and the correlation length; published ones differ, so say which
 
     Returns
     -------
-    One row for each model, time and type: ``mean`` (within configurations) and ``pooled`` correlation, ``chi4`` of its
-    predictions and ``chi4_labels`` (nan with a single configuration), and the published pooled ``ceiling`` for A where
-    there is one
+    One row for each model, time and type: ``mean`` (within configurations) and ``pooled`` correlation; ``chi4`` and the
+    correlation length ``xi4`` (sigma_AA) of its predictions, and ``chi4_labels`` and ``xi4_labels`` (nan with a
+    single configuration); and the published pooled ``ceiling`` for A where there is one
 
     Raises
     ------
@@ -42,7 +46,7 @@ def compare(
     """
     files = _test_files(folder)
     labels: list[np.ndarray] = []
-    types: list[np.ndarray] = []
+    configurations: list[Configuration] = []
     found: dict[str, list[np.ndarray]] = {}
     times, temperature = np.empty(0), None
     at: dict[str, tuple[list[int], list[int]]] = {}
@@ -57,7 +61,7 @@ def compare(
                 f"{files[0].name}: T = {temperature}, {len(times)} times, {sorted(set(found) - set(at))}"
             )
         labels.append(np.asarray(c.propensity))
-        types.append(c.types)
+        configurations.append(c)
         for name, prediction in theirs.items():
             found.setdefault(name, []).append(prediction)
         for name, net in (models or {}).items():
@@ -67,7 +71,7 @@ def compare(
             mine, their = at[name]
             whole[their] = predict_in_blocks(net, c)[mine]
             found.setdefault(name, []).append(whole)
-    return pd.DataFrame(_rows(found, labels, types, times, temperature, threshold))
+    return pd.DataFrame(_rows(found, labels, configurations, threshold))
 
 
 def _test_files(folder: str | Path) -> list[Path]:
@@ -95,23 +99,38 @@ def _common(name: str, mine: np.ndarray, theirs: np.ndarray) -> tuple[list[int],
 def _rows(
     found: Mapping[str, Sequence[np.ndarray]],
     labels: Sequence[np.ndarray],
-    types: Sequence[np.ndarray],
-    times: np.ndarray,
-    temperature: float | None,
+    configurations: Sequence[Configuration],
     threshold: float,
 ) -> Iterator[dict[str, Any]]:
+    types, times = [c.types for c in configurations], configurations[0].times
+    ceiling = GLASSBENCH_CEILING.get(configurations[0].temperature or 0.0, {})
+    of_labels = [_collective(labels, configurations, kind, threshold) for kind in range(len(TYPE_NAMES))]
     for name, predictions in found.items():
         known = np.flatnonzero(np.all([np.isfinite(p).all(axis=1) for p in predictions], axis=0))
         chosen = [p[known] for p in predictions], [y[known] for y in labels]
         scores = {how: pearson(*chosen, types, how) for how in ("mean", "pooled")}
-        for number, k in enumerate(known):
-            for kind, letter in enumerate(TYPE_NAMES):
+        for kind, letter in enumerate(TYPE_NAMES):
+            own = _collective(chosen[0], configurations, kind, threshold)
+            for number, k in enumerate(known):
                 row = {"model": name, "time": float(times[k]), "type": letter}
                 row |= {how: float(score[letter][number]) for how, score in scores.items()}
-                for column, fields in (("chi4", chosen[0]), ("chi4_labels", chosen[1])):
-                    of_type = [overlap(f[number][t == kind], threshold) for f, t in zip(fields, types, strict=True)]
-                    alike = len({len(q) for q in of_type}) == 1 and len(of_type) > 1
-                    row[column] = float(chi4(np.stack(of_type))) if alike else float("nan")
-                published = GLASSBENCH_CEILING.get(temperature or 0.0, {}).get(float(times[k]), float("nan"))
-                row["ceiling"] = published if letter == "A" else float("nan")
+                for column in own:
+                    row |= {column: own[column][number], f"{column}_labels": of_labels[kind][column][k]}
+                row["ceiling"] = ceiling.get(float(times[k]), float("nan")) if letter == "A" else float("nan")
                 yield row
+
+
+def _collective(
+    fields: Sequence[np.ndarray],
+    configurations: Sequence[Configuration],
+    kind: int,
+    threshold: float,
+) -> dict[str, np.ndarray]:
+    """chi4 and correlation length of mobility fields (T, N), of the particles of a type; shape (T,), nan where none."""
+    at = [c.types == kind for c in configurations]
+    unknown = np.full(len(fields[0]), np.nan)
+    if len({int(a.sum()) for a in at}) > 1 or len(at) < 2:
+        return {"chi4": unknown, "xi4": unknown}
+    q = np.stack([overlap(f[:, a], threshold) for f, a in zip(fields, at, strict=True)])
+    place, boxes = [c.positions[a] for c, a in zip(configurations, at, strict=True)], [c.box for c in configurations]
+    return {"chi4": chi4(q), "xi4": correlation_length(q, place, boxes)}

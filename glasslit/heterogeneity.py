@@ -1,6 +1,6 @@
 r"""Dynamic heterogeneity: how much, and over what distance, particles move together.
 
-Overlap, chi4 and G4 (Lačević et al., J. Chem. Phys. 119, 7372, 2003) of any mobility field: measured, predicted or
+Overlap, chi4, G4 and S4 (Lačević et al., J. Chem. Phys. 119, 7372, 2003) of any mobility field: measured, predicted or
 re-fitted. A threshold turns mobilities into "stays" and "leaves"; the literature uses several, so none is a default.
 """
 
@@ -197,6 +197,105 @@ def g4(
             products = (products + np.einsum("kni,in->ki", (at @ a.T).reshape(bins, n, -1), b)) / 2
         total += products * (2 * np.prod(box) / (n * (n - 1)) / shell)[:, None] / len(q)
     return (edges[1:] + edges[:-1]) / 2, total.T.reshape(*q.shape[1:-1], bins)
+
+
+def s4(
+    overlap: ArrayLike, positions: Sequence[np.ndarray], boxes: Sequence[np.ndarray], q_max: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""The overlap's fluctuations by wavelength: the four-point structure factor.
+
+    .. math:: S_4(q) = N^{-1} \Big\langle \Big| \sum_j \delta q_j\, e^{i q \cdot x_j} \Big|^2 \Big\rangle, \\
+        \delta q_j = q_j - \langle Q \rangle
+
+    at the wave vectors that fit the periodic box, averaged over directions. Towards q = 0 it tends to chi4.
+
+    Parameters
+    ----------
+    overlap : shape (S, ..., N), as in :func:`chi4`; S may be 1
+    positions : S arrays of shape (N, 3), sigma_AA, of the same particles in the same order
+    boxes : S arrays of shape (3,), sigma_AA: the same cube for all
+    q_max : 1 / sigma_AA
+
+    Returns
+    -------
+    q : shape (Q,), 1 / sigma_AA, increasing
+    S4 : shape (..., Q), dimensionless
+    modes : shape (Q,), wave vectors behind each value, q and -q counted once
+
+    Raises
+    ------
+    ValueError
+        If shapes do not agree, boxes differ or are no cubes, or none of their wave vectors is below q_max.
+
+    Examples
+    --------
+    Two particles of four stay, half a box apart from those that leave:
+
+    >>> x = np.array([[0.0, 0, 0], [0, 0, 0.1], [5, 0, 0], [5, 0, 0.1]])
+    >>> q, S, modes = s4([[1.0, 1, 0, 0]], [x], [np.full(3, 10.0)], q_max=0.7)
+    >>> modes.tolist(), round(float(3 * S[0]), 2)  # 1 for the direction in which they differ, 0 for two others
+    ([3], 1.0)
+    """
+    fields, _ = _fields(overlap, None)
+    n, edges = fields.shape[-1], np.asarray(boxes, dtype=np.float64)
+    shapes = [np.shape(x) for x in positions]
+    if not len(shapes) == len(edges) == len(fields) or any(shape != (n, 3) for shape in shapes):
+        raise ValueError(
+            f"{len(fields)} samples of {n} particles, {len(edges)} boxes, positions {shapes}; expected S alike"
+        )
+    if np.ptp(edges) > 1e-6 * edges.max():
+        raise ValueError(f"boxes with edges from {edges.min():g} to {edges.max():g}; expected the same cube for all")
+    unit = 2 * np.pi / edges.mean()
+    reach = int(q_max / unit)
+    grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+    square = (grid**2).sum(axis=1)
+    half = [tuple(v) > (0, 0, 0) for v in grid.tolist()]
+    kept = np.array(half) & (square <= (q_max / unit) ** 2)
+    if not kept.any():
+        raise ValueError(f"q_max = {q_max}; expected at least {unit:.3g}, the shortest wave vector of the box")
+    grid, square = grid[kept], square[kept]
+    moved = (fields - fields.mean(axis=(0, -1), keepdims=True)).reshape(len(fields), -1, n)
+    power = np.zeros((moved.shape[1], len(grid)))
+    for x, field in zip(positions, moved, strict=True):
+        phase = unit * np.asarray(x) @ grid.T
+        power += ((field @ np.cos(phase)) ** 2 + (field @ np.sin(phase)) ** 2) / (n * len(moved))
+    shells, which, modes = np.unique(square, return_inverse=True, return_counts=True)
+    summed = np.stack([power[:, which == k].sum(axis=1) for k in range(len(shells))], axis=-1)
+    return unit * np.sqrt(shells), (summed / modes).reshape(*fields.shape[1:-1], len(shells)), modes
+
+
+def correlation_length(overlap: ArrayLike, positions: Sequence[np.ndarray], boxes: Sequence[np.ndarray]) -> np.ndarray:
+    r"""How far mobile and immobile regions reach: the second-moment length, from S4 at its longest two wavelengths.
+
+    .. math:: \xi_4 = \frac{1}{q_1} \sqrt{\frac{\chi_4}{S_4(q_1)} - 1}, \\ q_1 = 2 \pi / L
+
+    Where S4 has the form of Ornstein and Zernike, chi / (1 + (q xi)^2), this is its length; nothing is fitted, and no
+    range of q chosen. It is as uncertain as chi4, see there; a field that is random from particle to particle has
+    lengths around zero.
+
+    Parameters
+    ----------
+    overlap, positions, boxes : as in :func:`s4`, S of at least 2
+
+    Returns
+    -------
+    shape (...), sigma_AA; 0 where S4 does not fall towards q_1, nan where nothing fluctuates
+
+    Raises
+    ------
+    ValueError
+        If S < 2, or as :func:`s4`.
+
+    Notes
+    -----
+    Cooper, Freedman, Preston, Nucl. Phys. B 210, 210 (1982), for spins; Lačević et al. (2003) for S4.
+    """
+    samples = len(overlap)  # type: ignore[arg-type]
+    whole = chi4(overlap) * samples / max(samples - 1, 1)  # the mean is one of theirs
+    shortest = 2 * np.pi / np.mean(boxes)
+    q, power, _ = s4(overlap, positions, boxes, q_max=1.001 * shortest)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(power[..., 0] > 0, np.sqrt(np.clip(whole / power[..., 0] - 1, 0, None)) / q[0], np.nan)
 
 
 def _fields(overlap: ArrayLike, other: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:

@@ -286,6 +286,29 @@ def against_time(
     return figure
 
 
+def comparison(table: Any) -> Figure:
+    """Scores, chi4 and correlation length of A particles against time, a line for each model.
+
+    Parameters
+    ----------
+    table : as :func:`glasslit.comparison.compare` returns it; dashed are its ceiling and what the labels have
+    """
+    figure, axes = _figure(3)
+    table = table[table.type == "A"]
+    panels = (
+        ("mean", "ceiling", r"$\rho$, mean"),
+        ("chi4", "chi4_labels", r"$\chi_4$"),
+        ("xi4", "xi4_labels", r"$\xi_4\ /\ \sigma_{AA}$"),
+    )
+    for axis, (column, dashed, label) in zip(axes, panels, strict=True):
+        for (name, rows), color in zip(table.groupby("model"), shades(table.model.nunique()), strict=True):
+            axis.plot(rows.time, rows[column], "o-", color=color, label=name)
+        axis.plot(table.groupby("time")[dashed].first(), "k--", lw=1, label="ceiling (left), labels")
+        axis.set(xlabel="time / LJ units", xscale="log", ylabel=label, ylim=(0, None))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
 def slice_by_type(
     positions: np.ndarray,
     box: np.ndarray,

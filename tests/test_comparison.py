@@ -1,5 +1,7 @@
 """The benchmark's table, on files in GlassBench's layout made here of our own data, with stand-in predictions."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 import glasslit as gl
 from glasslit.cli import main
 from glasslit.comparison import compare
-from glasslit.heterogeneity import chi4, overlap
+from glasslit.heterogeneity import chi4, correlation_length, overlap
 from glasslit.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.metrics import pearson
 from glasslit.prediction import find_model
@@ -42,6 +44,9 @@ def test_every_number_is_that_of_the_files(folder):
             assert mine.chi4.iloc[k] == pytest.approx(float(chi4(q)))
             q = [overlap(c.propensity[k][c.types == 1], 0.25) for c in read]
             assert mine.chi4_labels.iloc[k] == pytest.approx(float(chi4(q)))
+            place = [c.positions[c.types == 1] for c in read]
+            length = correlation_length(q, place, [c.box for c in read])
+            assert mine.xi4_labels.iloc[k] == pytest.approx(float(length), nan_ok=True)  # nan: nobody has left
     of_a = table[table.type == "A"].set_index(["model", "time"])["mean"]
     assert (of_a["BOTAN"] > of_a["SE3"]).all()  # less noise was added
 
@@ -70,13 +75,36 @@ def test_energies_are_those_of_the_positions():
 
 def test_the_command_prints_and_writes_the_table(folder, tmp_path, capsys):
     out = tmp_path / "table.csv"
-    main(["compare", str(folder.parent), "--model", "thermal-T0.56", "-o", str(out)])
+    figure = tmp_path / "figure.png"
+    main(["compare", str(folder.parent), "--model", "thermal-T0.56", "-o", str(out), "--figure", str(figure)])
+    assert figure.read_bytes().startswith(b"\x89PNG")
     told = capsys.readouterr().out
     assert all(word in told for word in ("BOTAN", "SE3", "thermal-T0.56", "pooled/mean"))
     table = pd.read_csv(out)
     assert set(table.model) == {"BOTAN", "SE3", "thermal-T0.56"}
     first = table[(table.model == "SE3") & (table.type == "A") & (table.time == 52)].iloc[0]
     assert f"{first.pooled:.3f}/{first['mean']:.3f}" in told
+
+
+PUBLISHED = {  # science.md's table: T = 0.44, A, pooled / mean over configurations
+    "BOTAN": ".949/.949 .738/.739 .733/.734 .695/.697 .730/.734 .742/.748 .755/.752 .691/.691",
+    "CAGE": ".684/.684 .845/.847 .899/.901 .826/.826 .803/.802 .801/.801 .779/.782 .691/.706",
+    "GlassMLP": ".390/.392 .795/.796 .766/.768 .725/.725 .740/.737 .770/.761 .768/.756 .700/.677",
+    "SE3": ".896/.896 .672/.672 .681/.681 .713/.708 .758/.749 .798/.785 .815/.791 .789/.731",
+}
+
+
+def test_the_published_table_comes_out_of_the_published_files():
+    folder = os.environ.get("GLASSLIT_GLASSBENCH")
+    if not folder:
+        pytest.skip("set GLASSLIT_GLASSBENCH to what glasslit.fetch_glassbench(0.44) returns (6 GB)")
+    table = compare(folder)
+    table = table[table.type == "A"].set_index(["model", "time"])
+    for name, line in PUBLISHED.items():
+        (model,) = [m for m in table.index.levels[0] if name.lower() in m.lower()]
+        for t, pair in zip(TIME_GRIDS[0.44], line.split(), strict=False):
+            found = table.loc[(model, t), ["pooled", "mean"]]
+            assert found.tolist() == pytest.approx([float(v) for v in pair.split("/")], abs=1.5e-3), (name, t)
 
 
 def test_published_ceilings_belong_to_published_times():
