@@ -85,15 +85,11 @@ class ModelConfig:
 class BatchNorm(e3nn.nn.BatchNorm):
     """e3nn's equivariant batch norm, over the particles of all processes that train together."""
 
-    def __init__(self, irreps: o3.Irreps, momentum: float) -> None:
-        super().__init__(irreps, momentum=momentum)
-        self.scalar = [k.ir.l == 0 for k in self.irreps for _ in range(k.dim)]
-
     def forward(self, h: Tensor) -> Tensor:
         """h (N, irreps.dim), normalized."""
         if not (self.training and parallel.several()):
             return super().forward(h)
-        scalar = torch.tensor(self.scalar, device=h.device)
+        scalar = torch.tensor([k.ir.l == 0 for k in self.irreps for _ in range(k.dim)], device=h.device)
         center = parallel.mean(h) * scalar
         blocks = parallel.mean((h - center).square()).split([k.dim for k in self.irreps])
         norm = torch.cat([b.reshape(k.mul, k.ir.dim).mean(dim=1) for b, k in zip(blocks, self.irreps, strict=True)])
