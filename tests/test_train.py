@@ -1,10 +1,12 @@
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
 import sys
 import time
+from operator import methodcaller
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch_geometric.data import Batch
 import glasslit as gl
 from glasslit.checkpoint import MODEL_FORMAT, resolve_device
 from glasslit.testing import random_liquid, shuffle_labels
+from glasslit.train import _Graphs
 
 SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
 
@@ -158,6 +161,16 @@ def test_graphs_made_on_the_way_train_the_same_network(position_noise):
         net, again = trained(train, val, num_workers=workers, **settings)
         assert same_weights(net, held)
         assert [r.val_rho for r in again] == [r.val_rho for r in records]
+
+
+def test_graphs_can_be_made_where_processes_are_started_afresh():
+    """On macOS and Windows workers are not forked: what makes graphs is sent to them."""
+    data = gl.load("starter", T=0.50, split="train", lazy=True).map(methodcaller("at_times", [217]))
+    net = gl.SE3GNN(gl.ModelConfig.laptop(n_times=1))
+    graphs = _Graphs(net, data, num_workers=2, seed=0, noise=0.01)
+    copied = pickle.loads(pickle.dumps(graphs))
+    assert torch.equal(copied[3, 1].vector, graphs[3, 1].vector)
+    assert len(pickle.dumps(graphs)) < 200_000, "configurations went along"
 
 
 SCRIPT = """
