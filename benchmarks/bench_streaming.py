@@ -24,8 +24,10 @@ import torch
 from common import machine, peak_memory, save, table
 
 import glasslit as gl
+from glasslit.graph import required
 from glasslit.provenance import data_hash
 from glasslit.so3 import cube_rotations
+from glasslit.testing import write_glassbench
 
 WAYS = {"held": None, "in between": 0, "one worker": 1, "two workers": 2}
 
@@ -37,17 +39,10 @@ def make_folder(folder: Path, count: int) -> None:
     train, test = gl.load("standard", T=0.56, split="train"), gl.load("standard", T=0.56, split="test")
     for number in range(count + 1):
         c, turn = (test[0], np.eye(3)) if number == count else (train[number % len(train)], turns[number // len(train)])
-        place = folder / "T0.56" / ("test" if number == count else "train")
-        place.mkdir(parents=True, exist_ok=True)
-        labels = np.zeros((10, c.n_particles), dtype=np.float32)
-        labels[: len(c.times)] = c.propensity
-        np.savez(
-            place / f"N{c.n_particles}T0.56_{number + 1}.npz",
-            types=c.types + 1,
-            initial_positions=c.positions @ turn.T,
-            initial_positions_inherent=c.inherent_positions @ turn.T,
-            md_prop=labels,
+        turned = c.replace(
+            positions=c.positions @ turn.T, inherent_positions=required(c, "inherent_positions") @ turn.T
         )
+        write_glassbench(folder / "T0.56" / ("test" if number == count else "train"), turned, number + 1)
 
 
 def at_seven_times(c: gl.Configuration) -> gl.Configuration:

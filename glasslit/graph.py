@@ -107,7 +107,7 @@ def neighbor_graph(
     pairs = neighbor_pairs(positions, configuration.box, cutoff)
     sender = np.concatenate([pairs[:, 0], pairs[:, 1]])
     receiver = np.concatenate([pairs[:, 1], pairs[:, 0]])
-    order = np.lexsort((sender, receiver))
+    order = np.argsort(receiver * configuration.n_particles + sender)  # one number sorts faster than two
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     reverse = place[(order + len(pairs)) % max(1, 2 * len(pairs))]

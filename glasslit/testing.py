@@ -6,7 +6,9 @@ Every equivariance claim of the book stands beside one of the broken networks be
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +17,8 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from .configuration import Configuration
+from .graph import required
+from .kob_andersen import TIME_GRIDS
 from .network import SE3GNN
 from .so3 import random_rotations, rotate
 
@@ -199,3 +203,39 @@ def shuffle_labels(configuration: Configuration, seed: int = 0) -> Configuration
         if getattr(configuration, field) is not None
     }
     return configuration.replace(**changes, mean_displacement=None)
+
+
+def write_glassbench(
+    folder: str | Path, configuration: Configuration, number: int, noise: Mapping[str, float] | None = None
+) -> Path:
+    """Write a configuration as a file in GlassBench's layout, to try out what reads such files.
+
+    Parameters
+    ----------
+    folder : such as "T0.56/test"; made if it is not there
+    configuration : with inherent positions, labels, and a temperature of GlassBench's
+    number : the last part of the file's name. It also seeds: labels at times that the configuration lacks are random
+    noise : name -> standard deviation, sigma_AA: stand-ins for models' predictions, the labels with noise on them
+
+    Returns
+    -------
+    The file's path.
+    """
+    c, place = configuration, Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(number)
+    labels = rng.uniform(size=(len(TIME_GRIDS[c.temperature or 0.0]), c.n_particles))
+    labels[: len(c.times)] = required(c, "propensity")
+    path = place / f"N{c.n_particles}T{c.temperature:.2f}_{number}.npz"
+    predictions: Any = {name: labels + rng.normal(scale=s, size=labels.shape) for name, s in (noise or {}).items()}
+    np.savez(
+        path,
+        types=c.types + 1,  # counted from 1 there
+        initial_positions=c.positions,
+        initial_positions_inherent=required(c, "inherent_positions"),
+        initial_positions_cage=c.inherent_positions,
+        md_prop=labels,
+        bb_prop=rng.uniform(size=labels.shape),
+        **predictions,
+    )
+    return path

@@ -41,7 +41,7 @@ class TrainConfig:
     learning_rate, betas, weight_decay : of Adam
     milestones : fractions of the epochs after which the learning rate is halved
     batch_size : graphs per step, of all processes together
-    num_workers : None: graphs are made once and held in memory, 7 MB for each configuration of 4096 particles. A
+    num_workers : None: graphs are made once and held in memory, 6 MB for each configuration of 4096 particles. A
         number: made anew for each step, by so many processes ahead of it; 0 makes them in between
     position_noise : standard deviation of Gaussian noise on the training positions, sigma_AA, drawn anew each epoch
     level_weight : None: errors are squared in units of the training set's spread. A number: in units of the spread

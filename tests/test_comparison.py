@@ -14,12 +14,13 @@ from glasslit.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.metrics import pearson
 from glasslit.prediction import find_model
 from glasslit.published import published_predictions, with_energies
+from glasslit.testing import write_glassbench
 
 STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, write_glassbench):
+def folder(tmp_path_factory):
     """T0.56/test with two configurations, 9 and 10: the order of numbers is not that of letters."""
     place = tmp_path_factory.mktemp("KA") / "T0.56" / "test"
     for number, c in enumerate(gl.load("standard", T=0.56, split="test"), start=9):

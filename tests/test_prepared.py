@@ -14,6 +14,7 @@ import glasslit as gl
 from glasslit import prepared
 from glasslit.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.store import LazyConfigurations
+from glasslit.testing import write_glassbench
 
 TEMPLATE = Path(__file__).parents[1] / "book" / "train.ipynb"
 
@@ -70,7 +71,7 @@ def test_a_killed_preparation_repeats_no_quench(folder):
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory, write_glassbench):
+def benchmark(tmp_path_factory):
     """KA_models/T0.50 and T0.44 as GlassBench unpacks, of starter configurations: 1, 2, 10, 11 and 401, 402."""
     root = tmp_path_factory.mktemp("GlassBench") / "KA_models"
     for T in (0.50, 0.44):
@@ -106,7 +107,7 @@ def test_a_published_folder_becomes_one_file(benchmark, cache):
         assert np.abs(getattr(of_starter, energy) - getattr(starter, energy)).max() < 5e-3  # rounded in the data set
 
 
-def test_it_is_made_once_and_again_when_the_folder_changes(benchmark, cache, write_glassbench, monkeypatch):
+def test_it_is_made_once_and_again_when_the_folder_changes(benchmark, cache, monkeypatch):
     path = gl.prepare_published(benchmark / "T0.50")
     stamp = path.stat().st_mtime_ns
     assert gl.prepare_published(benchmark / "T0.50", T=0.50) == path
@@ -132,7 +133,7 @@ def test_it_is_made_once_and_again_when_the_folder_changes(benchmark, cache, wri
     assert not list(cache.rglob("T0.44*")), "half a file would be taken for a whole one"
 
 
-def test_folders_that_do_not_fit_are_refused(benchmark, cache, tmp_path, write_glassbench):
+def test_folders_that_do_not_fit_are_refused(benchmark, cache, tmp_path):
     with pytest.raises(ValueError, match=r"holds T0\.44, T0\.50; expected one for T = None"):
         gl.prepare_published(benchmark)
     with pytest.raises(ValueError, match=r"expected one for T = 0\.56"):
