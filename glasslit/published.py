@@ -154,7 +154,7 @@ def read_together(files: Sequence[Path]) -> Configuration:
     Raises
     ------
     ValueError
-        As :func:`read_published`, or if they start from different positions.
+        As :func:`glasslit.read_published`, or if they start from different positions.
     """
     parts = [_read(f) for f in files]
     return parts[0] if len(parts) == 1 else _merge_times(_name_without_time(files[0]), parts)

@@ -226,14 +226,15 @@ def write_glassbench(
     rng = np.random.default_rng(number)
     labels = rng.uniform(size=(len(TIME_GRIDS[c.temperature or 0.0]), c.n_particles))
     labels[: len(c.times)] = required(c, "propensity")
+    inherent = required(c, "inherent_positions")
     path = place / f"N{c.n_particles}T{c.temperature:.2f}_{number}.npz"
     predictions: Any = {name: labels + rng.normal(scale=s, size=labels.shape) for name, s in (noise or {}).items()}
     np.savez(
         path,
         types=c.types + 1,  # counted from 1 there
         initial_positions=c.positions,
-        initial_positions_inherent=required(c, "inherent_positions"),
-        initial_positions_cage=c.inherent_positions,
+        initial_positions_inherent=inherent,
+        initial_positions_cage=inherent,
         md_prop=labels,
         bb_prop=rng.uniform(size=labels.shape),
         **predictions,
