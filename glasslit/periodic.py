@@ -68,6 +68,8 @@ def neighbor_distances(positions: np.ndarray, box: np.ndarray, cutoff: float) ->
             "or a larger system"
         )
     wrapped = wrap(positions, box)
+    if 4 / 3 * np.pi * cutoff**3 > np.prod(box) / 8:  # a tree leaves out too little to be worth it
+        return _all_distances(wrapped, np.asarray(box), cutoff)
     found = cKDTree(wrapped, boxsize=box).query_pairs(cutoff, output_type="ndarray")
     key = np.sort(found[:, 0] * len(wrapped) + found[:, 1])  # one number sorts many times faster than two
     pairs = np.stack(np.divmod(key, len(wrapped)), axis=1)
@@ -75,3 +77,18 @@ def neighbor_distances(positions: np.ndarray, box: np.ndarray, cutoff: float) ->
     square = np.einsum("pk,pk->p", vectors, vectors)
     inside = square < cutoff**2  # the tree includes the boundary
     return pairs[inside], np.sqrt(square[inside])
+
+
+def _all_distances(wrapped: np.ndarray, box: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
+    """The same by looking at every pair, some rows of the table of distances at a time."""
+    rows, found = 256, []
+    for begin in range(0, len(wrapped), rows):
+        block = wrapped[begin : begin + rows]
+        square = np.zeros((len(block), len(wrapped) - begin))
+        for k in range(3):
+            moved = wrapped[begin:, k] - block[:, k, None]
+            square += minimum_image(moved, box[k]) ** 2
+        i, j = np.nonzero(np.triu(square < cutoff**2, 1))
+        found.append((np.stack([i, j], axis=1) + begin, np.sqrt(square[i, j])))
+    pairs, distances = zip(*found, strict=True)
+    return np.concatenate(pairs), np.concatenate(distances)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glasslit.periodic import minimum_image, neighbor_pairs, wrap
+from glasslit.periodic import minimum_image, neighbor_distances, neighbor_pairs, wrap
 
 
 def brute_force(positions, box, cutoff):
@@ -21,6 +21,16 @@ def test_pairs_equal_brute_force(seed, n, edges):
     box = np.array(edges)
     positions = np.random.default_rng(seed).uniform(size=(n, 3)) * box
     assert np.array_equal(neighbor_pairs(positions, box, 2.0), brute_force(positions, box, 2.0))
+
+
+@pytest.mark.parametrize("cutoff", [1.0, 2.9])  # by a tree, by looking at every pair in blocks of rows
+def test_pairs_and_distances_of_many_particles_equal_brute_force(cutoff):
+    box = np.array([6.0, 6.5, 7.0])
+    positions = np.random.default_rng(1).uniform(-5, 12, size=(600, 3))
+    pairs, distances = neighbor_distances(positions, box, cutoff)
+    assert np.array_equal(pairs, brute_force(wrap(positions, box), box, cutoff))
+    vectors = minimum_image(positions[pairs[:, 1]] - positions[pairs[:, 0]], box)
+    assert np.allclose(distances, np.linalg.norm(vectors, axis=1), rtol=1e-12)
 
 
 def test_a_pair_exactly_at_the_cutoff_is_no_edge():
