@@ -103,6 +103,8 @@ def _load(path: str | Path, kind: str) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # its text advises to run what is in the file
+            reason = "it is none that PyTorch wrote, or holds more than numbers"
         raise ValueError(
             f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again"
         ) from error

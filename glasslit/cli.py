@@ -22,7 +22,7 @@ from .periodic import wrap
 from .provenance import version
 from .published import read_published
 from .simulate import Progress, quench
-from .simulate.engines import ENGINES
+from .simulate.engines import ENGINES, make_engine
 from .store import load, save, shipped_models
 from .trajectory import iterate_trajectory, pick_frames
 
@@ -79,7 +79,12 @@ def main(words: Sequence[str] | None = None) -> None:
     other.add_argument(
         "folder", type=Path, help="test files of one temperature (glasslit.fetch_glassbench downloads them)"
     )
-    other.add_argument("--model", nargs="*", default=[], help="model.pt files, or names of networks in the package")
+    other.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        help="a model.pt, or the name of a network in the package; repeat for more",
+    )
     other.add_argument("--threshold", type=float, default=0.3, help="of the overlap for chi4 (default: %(default)s)")
     other.add_argument("-o", "--out", type=Path, help="a .csv file for the whole table")
     other.add_argument("--figure", type=Path, help="a file for the figure: scores, chi4, correlation length")
@@ -101,10 +106,16 @@ def main(words: Sequence[str] | None = None) -> None:
         parser.exit(130, "\nglasslit: interrupted; the same command goes on from here\n")
 
 
+def _new(path: Path) -> None:
+    """A ``ValueError`` if something is there already, which took long to make."""
+    if path.exists():
+        raise ValueError(f"{path} exists; expected a new name, so that nothing is lost: delete it, or name another")
+
+
 def _label(arguments: argparse.Namespace) -> None:
     from .simulate import collect, label
-    from .simulate.engines import make_engine
 
+    _new(arguments.out)
     starts = load(arguments.data, T=arguments.temperature, split=arguments.split)
     times = _times(arguments, arguments.temperature)
     engine = make_engine(arguments.engine, arguments.potential, workers=arguments.workers)
@@ -119,6 +130,8 @@ def _times(arguments: argparse.Namespace, temperature: float) -> tuple[float, ..
     if times is None:
         raise ValueError(f"no published times for T = {temperature}; give --times")
     until = arguments.until or (times[-1] if arguments.times else TAU_ALPHA[temperature])
+    if until < times[0]:
+        raise ValueError(f"--until {until:g}; expected at least {times[0]:g}, the first time")
     return tuple(t for t in times if t <= until)
 
 
@@ -176,6 +189,9 @@ def _add_simulate(parser: argparse.ArgumentParser) -> None:
 def _simulate(arguments: argparse.Namespace) -> None:
     from .simulate import factory
 
+    _new(arguments.out)
+    if not arguments.dask:
+        make_engine(arguments.engine, arguments.potential)  # what is missing is said before anything is computed
     folder = arguments.folder or arguments.out.with_suffix(".pieces")
     starts, work = _starts(arguments), []
     for temperature in arguments.temperature:
@@ -271,7 +287,7 @@ def _predict(arguments: argparse.Namespace) -> None:
              arguments.type_map, arguments.potential, weights.hexdigest())  # fmt: skip
     out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
     told: set[str] = set()
-    with warnings.catch_warnings(), tqdm(unit="frame") as bar:
+    with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
         warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
         for number, c in enumerate(_frames(arguments)):
             if number < out.done:
@@ -281,7 +297,9 @@ def _predict(arguments: argparse.Namespace) -> None:
                 c = c.replace(temperature=arguments.temperature)
             if any(getattr(c, name) is None for name in needed):
                 outside(known, c, model.config.cutoff, "thermal")  # refuses another liquid before it is quenched
+                bar.set_postfix_str("quenching")
                 c = quench(c, arguments.potential)
+                bar.set_postfix_str("")
             if c.temperature is None and "temperature" not in told:
                 bar.write("warning: no temperature is given (-T): it is not compared with that of the training")
                 told.add("temperature")
@@ -334,8 +352,11 @@ def _compare(arguments: argparse.Namespace) -> None:
         plotting.comparison(table).savefig(arguments.figure, dpi=150)
     of_a = table[table.type == "A"]
     of_a = of_a.assign(score=of_a.pooled.map("{:.3f}".format) + "/" + of_a["mean"].map("{:.3f}".format))
-    wide = of_a.pivot(index="time", columns="model", values="score").join(of_a.groupby("time").ceiling.first())
+    wide = of_a.pivot(index="time", columns="model", values="score")
+    if of_a.ceiling.notna().any():
+        wide = wide.join(of_a.groupby("time").ceiling.first())
     tqdm.write(f"A particles, pooled/mean correlation\n{wide.to_string()}")
+    tqdm.write("chi4, correlation lengths and B particles: -o writes a .csv file, --figure draws them")
 
 
 def _starts(arguments: argparse.Namespace) -> list[Configuration]:

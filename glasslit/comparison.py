@@ -71,6 +71,11 @@ def compare(
             mine, their = at[name]
             whole[their] = predict_in_blocks(net, c)[mine]
             found.setdefault(name, []).append(whole)
+    if not found:
+        raise ValueError(
+            f"{folder}: its files hold no predictions, and no network is given; expected either: give --model, or the "
+            "folder of test files"
+        )
     return pd.DataFrame(_rows(found, labels, configurations, threshold))
 
 

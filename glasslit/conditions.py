@@ -10,7 +10,7 @@ import numpy as np
 from .configuration import Configuration
 from .graph import parse_inputs, required
 from .kob_andersen import TYPE_NAMES
-from .periodic import neighbor_pairs
+from .periodic import neighbor_distances, neighbor_pairs
 
 TOLERANCE = {
     "temperature": 0.01,
@@ -20,6 +20,8 @@ TOLERANCE = {
     "neighbors of B": 0.02,
 }
 """How far outside the range of training a number may lie before it is told of: relative, of the fraction absolute."""
+CLOSEST = 0.5
+"""sigma_AA: nearer than this no two particles of the liquid come; in the shipped sets none is below 0.74."""
 UNITS = {"temperature": "epsilon_AA / k_B", "density": "per sigma_AA^3"}
 
 
@@ -56,7 +58,7 @@ def outside(
     ------
     ValueError
         If the mixture is another one, with a share of B more than a tenth off; or the density, which also tells of
-        lengths in other units, more than a third.
+        lengths in other units, more than a third; or particles overlap.
 
     Examples
     --------
@@ -83,6 +85,12 @@ def outside(
             if not low - slack <= value <= high + slack:
                 unit = f" {UNITS[name]}" if name in UNITS else ""
                 told[name] = f"{value:.4g}{unit}; trained from {low:.4g} to {high:.4g}"
+    distances = neighbor_distances(configuration.positions, configuration.box, CLOSEST)[1]
+    if len(distances):
+        raise ValueError(
+            f"{called}: {len(distances)} pairs of particles closer than {CLOSEST} sigma_AA, the closest at "
+            f"{distances.min():.2g}; expected a liquid, whose particles keep apart: is the box the right one?"
+        )
     return told
 
 

@@ -304,7 +304,7 @@ def comparison(table: Any) -> Figure:
         for (name, rows), color in zip(table.groupby("model"), shades(table.model.nunique()), strict=True):
             axis.plot(rows.time, rows[column], "o-", color=color, label=name)
         axis.plot(table.groupby("time")[dashed].first(), "k--", lw=1, label="ceiling (left), labels")
-        axis.set(xlabel="time / LJ units", xscale="log", ylabel=label, ylim=(0, None))
+        axis.set(xlabel="time / LJ units", xscale="log", ylabel=label, ylim=(min(0, axis.get_ylim()[0]), None))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 

@@ -97,6 +97,9 @@ def prepare_published(
             raise ValueError(f"{place / 'train'} holds one configuration; expected two, one of which validates")
         held = max(1, len(groups["train"]) // 10)
         groups["train"], groups["val"] = groups["train"][:-held], groups["train"][-held:]
+    found = read_together(groups["test"][0]).temperature
+    if T is not None and found != T:
+        raise ValueError(f"{groups['test'][0][0]} has T = {found}; expected T = {T}: name another folder")
     files = [f for split in groups.values() for group in split for f in group]
     about = [str(place.resolve()), str(quench), *(f"{f.name} {f.stat().st_size} {f.stat().st_mtime_ns}" for f in files)]
     key = hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
@@ -109,8 +112,8 @@ def prepare_published(
             for split, chosen in groups.items():
                 for group in chosen:
                     c = read_together(group).replace(split=split)
-                    if T is not None and c.temperature != T:
-                        raise ValueError(f"{group[0]} has T = {c.temperature}; expected T = {T}: name another folder")
+                    if c.temperature != found:
+                        raise ValueError(f"{group[0]} has T = {c.temperature}; expected {found} as in the others")
                     if quench and c.inherent_positions is None:
                         engine = LammpsEngine(c.potential or "force-shifted")
                         c = kept_quench(c, target.with_suffix(".quenched") / split / c.name, engine)

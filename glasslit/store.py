@@ -302,8 +302,8 @@ def _resolve(name: str | Path, T: float | None) -> list[Path]:
     if not path.is_file():
         raise ValueError(
             f"data {str(name)!r} is neither a file nor a shipped data set; shipped: {', '.join(SHIPPED)}; "
-            "expected one of these or the path of an .h5 file (glasslit.prepare_botan_small() makes one of published "
-            "data; in book/train.ipynb it is called 'botan-small')"
+            "expected one of these or the path of an .h5 file (glasslit.prepare_published(folder) makes one of "
+            "published files; book/train.ipynb takes the folder itself, and 'botan-small')"
         )
     return [path]
 

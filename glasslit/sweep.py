@@ -132,8 +132,10 @@ def read_sweep(path: str | Path) -> list[Run]:
         ) from error
     unknown, missing = set(content) - KEYS, {"notebook", "folder", "name"} - set(content)
     if unknown or missing:
+        told = [f"{what} {', '.join(sorted(w))}" for what, w in (("unknown", unknown), ("missing", missing)) if w]
         raise ValueError(
-            f"{path}: unknown {sorted(unknown)}, missing {sorted(missing)}; expected some of {sorted(KEYS)}"
+            f"{path}: {'; '.join(told)}; expected notebook, folder and name, and some of {', '.join(sorted(KEYS))} "
+            "(paths are relative to the file)"
         )
     each, common, either = content.get("each", {}), content.get("all", {}), content.get("either", [{}])
     notebook, folder = path.parent / content["notebook"], path.parent / content["folder"]

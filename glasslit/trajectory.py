@@ -85,7 +85,11 @@ def iterate_trajectory(
         where = f"{path.name}, frame {number}"
         try:
             atoms = snapshot()
-        except (ValueError, KeyError, IndexError, RuntimeError, StopIteration) as error:
+        except KeyError as error:
+            raise ValueError(
+                f"{where}: ASE knows no {error}; expected elements, or letters in extended XYZ, which also has a box"
+            ) from error
+        except (ValueError, IndexError, RuntimeError, StopIteration) as error:
             raise ValueError(f"{where}: {error}") from error
         if first is None:
             first = (number, len(atoms))
@@ -257,7 +261,7 @@ def _format(path: Path) -> str:
     if name not in ioformats:
         raise ValueError(
             f"{path}: not a format that ASE knows by its name or its beginning; expected a LAMMPS dump, extended XYZ "
-            "or the like: give format, as in format='lammps-data'"
+            "or the like: give its format (--format lammps-data, format='lammps-data')"
         )
     return name
 
@@ -298,6 +302,8 @@ def _from_dump(block: list[str]) -> ase.Atoms:
         k = columns.index("element")
         rows = [" ".join(row[:k] + row[k + 1 :]) + "\n" for row in map(str.split, rows)]
         columns.remove("element")
+    if not {"type", "element"} & set(columns):
+        raise ValueError(f"columns {' '.join(columns)}; expected types too: dump id type x y z")
     labels: list[str] = []
     if "element" in columns:  # without a type: the letters are the types
         k = columns.index("element")
@@ -358,10 +364,13 @@ def _configuration(
     names, counts = np.unique(labels, return_counts=True)
     told = ", ".join(f"{name} ({count})" for name, count in zip(names, counts, strict=True))
     known = {str(key): str(value) for key, value in (type_map or {}).items()}
+    if not known and set(names) <= set(TYPE_NAMES):
+        known = {name: name for name in TYPE_NAMES}
     meant = {name: k for k, name in enumerate(TYPE_NAMES)} | {str(k): k for k in range(len(TYPE_NAMES))}
     if not set(names) <= set(known) or not set(known.values()) <= set(meant):
         raise ValueError(
-            f"{where}: type_map {dict(type_map or {})} for types {told}; expected every type to be A or B, as in "
+            f"{where}: type map {','.join(f'{k}={v}' for k, v in known.items()) or 'empty'} for types {told}; expected "
+            "every type to be A or B, as in "
             f"{','.join(f'{n}={t}' for n, t in zip(names, TYPE_NAMES, strict=False))}"
         )
     cell = np.asarray(atoms.cell)

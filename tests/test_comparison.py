@@ -115,6 +115,9 @@ def test_published_ceilings_belong_to_published_times():
 def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match=r"holds no \.npz file"):
         compare(tmp_path)
+    write_glassbench(tmp_path / "bare", gl.load("standard", T=0.56, split="test")[0], 1)
+    with pytest.raises(ValueError, match=r"hold no predictions, and no network is given"):
+        compare(tmp_path / "bare")
     for path in folder.iterdir():
         with np.load(path) as content:
             np.savez(tmp_path / path.name, **dict(content))

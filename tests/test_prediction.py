@@ -116,6 +116,9 @@ def test_conditions_are_ranges_and_outside_says_what_is_not_in_them():
     atoms = cold.replace(positions=cold.positions * 3.405, box=cold.box * 3.405, inherent_positions=None)
     with pytest.raises(ValueError, match=r"density of 0\.0304 .* are lengths in units of sigma_AA"):
         outside(known, atoms, 2.0, "thermal")
+    gas = cold.replace(positions=np.random.default_rng(0).uniform(size=(1000, 3)) * cold.box, inherent_positions=None)
+    with pytest.raises(ValueError, match=r"\d+ pairs of particles closer than 0\.5 sigma_AA, the closest at 0\."):
+        outside(known, gas, 2.0, "thermal")
     types = cold.types.copy()
     types[np.flatnonzero(types == 0)[:30]] = 1
     assert "fraction of B" in outside(known, cold.replace(types=types), 2.0, "thermal")

@@ -55,6 +55,22 @@ def finish(work, out):
     return assemble(work, out, name="test", licence="MIT", citation="none")
 
 
+def test_what_cannot_be_made_is_said_before_anything_is(tmp_path, capsys):
+    words = ["simulate", "-T", "0.64", "-N", "100", "--configurations", "5", "-o", str(tmp_path / "a.h5")]
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--trajectories", "3"])
+    assert "n_trajectories = 3; expected an even number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--until", "0.01"])
+    assert "--until 0.01; expected at least 0.032" in capsys.readouterr().err
+    (tmp_path / "a.h5").touch()
+    for command in (words, ["label", "starter", "-T", "0.56", "-o", str(tmp_path / "a.h5")]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        assert "a.h5 exists; expected a new name" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
 def test_lattices_melt(starts):
     for c in starts:
         assert c.potential_energy_thermal.mean() == pytest.approx(-5.2, abs=0.5)  # a lattice at this density: > 0

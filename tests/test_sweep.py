@@ -86,7 +86,7 @@ def test_every_combination_is_a_run(write, tmp_path):
         (("x{x}-seed{seed}", "x{x}"), "2 runs have 1 names"),
         (("x{x}-", "{depth}-"), r"name = '\{depth\}-seed\{seed\}' needs 'depth'"),
         (("tiny.ipynb", "none.ipynb"), "no notebook .*none.ipynb"),
-        (("folder", "where"), r"unknown \['where'\], missing \['folder'\]"),
+        (("folder", "where"), r"unknown where; missing folder; .*relative to the file"),
         (("[each]", "[each"), "is no sweep"),
         (("folder", 'memory = "much"\nfolder'), "memory = 'much'; expected the GB"),
         (("x = [1]", 'out = ["a"]'), "has no parameters"),

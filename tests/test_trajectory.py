@@ -1,6 +1,7 @@
 """A user's own files: read as what they say, and refused where they do not say enough."""
 
 import gzip
+import re
 from dataclasses import fields
 
 import ase.io
@@ -173,6 +174,16 @@ def test_species_may_be_letters(tmp_path):
     assert np.array_equal(read_trajectory(path, {"A": "B", "X": 0}, 0)[0].types, 2 - types)
 
 
+def test_types_that_are_called_a_and_b_need_no_map(tmp_path):
+    c = gl.load("starter", T=0.56, split="test")[0]
+    ase.io.write(tmp_path / "h.extxyz", c.to_ase())
+    text = (tmp_path / "h.extxyz").read_text()
+    (tmp_path / "a.extxyz").write_text(re.sub("^He ", "B ", re.sub("^H ", "A ", text, flags=re.M), flags=re.M))
+    assert np.array_equal(gl.read_trajectory(tmp_path / "a.extxyz")[0].types, c.types)
+    with pytest.raises(ValueError, match=r"type map empty for types H \(800\), He \(200\)"):
+        gl.read_trajectory(tmp_path / "h.extxyz")
+
+
 def test_other_formats_go_through_ase(tmp_path):
     c = random_liquid(60)
     ase.io.write(tmp_path / "c.traj", [c.to_ase(), c.to_ase()])
@@ -225,7 +236,7 @@ TILTED = TILTED.replace("0 7\n", "0 7 0\n").replace("0 8\n", "0 8 0\n")
         (GOOD, {"frames": "5:"}, r"frames '5:' of a file that has 2"),
         (GOOD, {"frames": "a:b"}, r"frames 'a:b'; expected an index, a slice"),
         (GOOD, {"frames": slice(None, None, -1)}, r"expected an index, a slice"),
-        (GOOD, {"type_map": {1: "A"}}, r"type_map \{1: 'A'\} for types 1 \(32\), 2 \(8\); expected every type"),
+        (GOOD, {"type_map": {1: "A"}}, r"type map 1=A for types 1 \(32\), 2 \(8\); expected every type"),
         (GOOD, {"type_map": None}, r"as in 1=A,2=B"),
         (GOOD, {"type_map": {1: "A", 2: "C"}}, r"expected every type to be A or B"),
         (dump([particles(0), tuple(v[:30] for v in particles(1))]), {}, r"frame 1: 30 particles, but 40 in frame 0"),
@@ -236,6 +247,8 @@ TILTED = TILTED.replace("0 7\n", "0 7 0\n").replace("0 8\n", "0 8 0\n")
         (GOOD[: len(GOOD) // 3], {}, r"particles; expected all: the file ends early"),
         (GOOD[: GOOD.rindex("ITEM: BOX")], {}, r"frame 1: it has TIMESTEP, NUMBER and no more; expected a whole frame"),
         (GOOD.replace("nan", "1").replace(" x y z", " vx vy vz"), {}, r"No atomic positions"),
+        (GOOD.replace(" type ", " vx "), {}, r"columns id vx .*; expected types too"),
+        ("1\nplain\nQq 0 0 0\n", {"name": "plain.xyz"}, r"ASE knows no 'Qq'; expected elements, or"),
         ("3\n", {"name": "c.xyz"}, r"0 of 3 particles; expected all"),
         ("some\n", {"name": "c.extxyz"}, r"'some' where a number of particles should be"),
         ("what is this", {"name": "c.unheard"}, r"not a format that ASE knows"),

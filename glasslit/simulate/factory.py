@@ -30,6 +30,7 @@ from .protocol import (
     _energies,
     _read,
     _write,
+    check_trajectories,
     collect,
     label,
     maxwell_boltzmann,
@@ -74,6 +75,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_potential(self.potential)
+        check_trajectories(self.n_trajectories)
         if not self.temperature > 0 or self.segments < 0 or (self.segments and not self.segment > 0) or self.melt < 0:
             raise ValueError(
                 f"temperature {self.temperature}, {self.segments} segments of {self.segment}, melt {self.melt}; "
@@ -311,7 +313,10 @@ def manufacture(
             )
         waiting = again
     if failed:
-        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        reasons: dict[str, list[str]] = {}
+        for name, error in failed.items():
+            reasons.setdefault(str(error), []).append(name)
+        told = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
         raise RuntimeError(f"{len(failed)} of {len(work)} configurations failed: {told}. Finished pieces are kept")
     yield Progress(total, total, 0.0)
 

@@ -276,6 +276,12 @@ def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configura
     )
 
 
+def check_trajectories(number: int) -> None:
+    """A ``ValueError`` for a number of runs that cannot be halved."""
+    if number < 2 or number % 2:
+        raise ValueError(f"n_trajectories = {number}; expected an even number, for two halves of equal size")
+
+
 def _plan(
     starts: Sequence[Configuration],
     times: Sequence[float],
@@ -288,8 +294,7 @@ def _plan(
     when = np.asarray(times, dtype=np.float64)
     if when.ndim != 1 or len(when) == 0 or when[0] <= 0 or np.any(np.diff(when) <= 0):
         raise ValueError(f"times {when.tolist()}; expected at least one, positive and increasing")
-    if n_trajectories < 2 or n_trajectories % 2:
-        raise ValueError(f"n_trajectories = {n_trajectories}; expected an even number, for two halves of equal size")
+    check_trajectories(n_trajectories)
     folders = [Path(folder)] * len(starts) if isinstance(folder, str | Path) else folder
     plan = []
     for start, own in zip(starts, folders, strict=True):
