@@ -58,11 +58,13 @@ def test_times_are_matched_by_their_part_of_tau_alpha():
         matched_times([1.0], 1.5, [1.0], 0.44)
 
 
-def test_a_decoder_fitted_anew_where_it_was_trained_is_as_good(model):
-    splits = {s: gl.load("starter", T=0.50, split=s) for s in gl.configuration.SPLITS}
-    again = refit_decoder(model, splits["train"], splits["val"])
-    assert np.all(mean_rho(again, splits["test"]) > mean_rho(model, splits["test"]) - 0.01)
-    assert again.times.tolist() == model.times.tolist()
+def test_a_decoder_fitted_anew_where_it_was_trained_is_as_good():
+    """On the standard set: three test configurations of a thousand particles leave hundredths to chance."""
+    trained = gl.load_model(ROOT / "book" / "runs" / "standard-thermal+E_IS-T0.64" / "model.pt")
+    splits = {s: gl.load("standard", T=0.64, split=s) for s in gl.configuration.SPLITS}
+    again = refit_decoder(trained, splits["train"], splits["val"])
+    assert np.all(mean_rho(again, splits["test"]) > mean_rho(trained, splits["test"]) - 0.005)
+    assert again.times.tolist() == trained.times.tolist()
 
 
 def test_a_decoder_fitted_anew_beats_plain_transfer(model, warm):
@@ -82,13 +84,16 @@ def test_a_decoder_fitted_anew_beats_plain_transfer(model, warm):
 
 
 def test_shuffled_labels_teach_a_decoder_nothing(model, warm):
-    """On average: a single one is some direction among the invariants, and those know of mobility, so any direction
+    """Where all labels are dealt anew, each decoder fails on those of the test, too. Against true test labels they fail
+    on average: a single one is some direction among the invariants, and those know of mobility, so any direction
     correlates a little, up or down. A true decoder is far outside of what chance gives."""
     found = []
+    dealt = [shuffle_labels(c, seed=777 + i) for i, c in enumerate(warm["test"])]
     for k in range(10):
         train = [shuffle_labels(c, seed=10 * k + i) for i, c in enumerate(warm["train"][:2])]
         anew = refit_decoder(model, train, [shuffle_labels(c, seed=99 + k) for c in warm["val"]])
         found.append(mean_rho(anew, warm["test"]))
+        assert np.abs(mean_rho(anew, dealt)).max() < 0.1
     true = mean_rho(refit_decoder(model, warm["train"][:2], warm["val"]), warm["test"])
     assert np.abs(np.mean(found, axis=0)).max() < 0.1
     assert (true > np.max(found, axis=0)).all()
