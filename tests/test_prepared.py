@@ -206,10 +206,11 @@ TINY = {"T": 0.50, "epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "times":
 
 
 def test_the_notebook_trains_on_a_folder_in_one_process_or_two(benchmark, cache, tmp_path):
-    """papermill as it is called, then under torchrun, graphs made by a worker: the same learning curve.
+    """papermill as it is called, then under torchrun, graphs made by a worker: the same loss before the first step.
 
-    In single precision: where a gradient is zero up to rounding, as of a shift before a batch norm, Adam takes a step
-    of full length in rounding's direction. tests/test_parallel.py compares in double precision.
+    After it single precision parts them: where a gradient is zero up to rounding, as of a shift before a batch norm,
+    Adam takes a step of full length in rounding's direction, which the number of threads changes too. That whole
+    trainings agree is shown in double precision, in tests/test_parallel.py.
     """
     given = TINY | {"data": str(benchmark), "pictures": False}
     papermill.execute_notebook(
@@ -225,9 +226,9 @@ def test_the_notebook_trains_on_a_folder_in_one_process_or_two(benchmark, cache,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = (pd.read_csv(tmp_path / "runs" / name / "history.csv") for name in ("one", "two"))
-    for column in ("train_loss", "val_loss", "val_rho"):
-        assert np.allclose(one[column], two[column], rtol=1e-3, atol=2e-3), column
-    assert one.train_loss.iloc[0] > one.train_loss.iloc[2] + 0.02  # ten times as far
+    assert one.train_loss[0] == pytest.approx(two.train_loss[0], rel=1e-5)  # of all three graphs, masks included
+    assert np.allclose(one.train_loss, two.train_loss, rtol=0.01)
+    assert one.train_loss[0] > 1.02 * one.train_loss[2]
     files = ["card.json", "history.csv", "metrics.json", "model.pt"]
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["one", "two"]
     assert [sorted(p.name for p in (tmp_path / "runs" / name).iterdir()) for name in ("one", "two")] == [files, files]
