@@ -233,6 +233,8 @@ def pick_frames(snapshots: Callable[[], Iterable[_T]], frames: int | slice | str
             yield number, snapshot
     if found < 0:
         total = sum(1 for _ in snapshots())
+        if not total:
+            raise ValueError("a file without frames; expected a trajectory: is it the right file, and its format?")
         raise ValueError(f"frames {frames!r} of a file that has {total}; expected some of 0 to {total - 1}")
 
 
