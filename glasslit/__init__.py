@@ -1,12 +1,22 @@
 """Rotation-equivariant graph networks for glassy liquids: the package under the book.
 
 Import as ``import glasslit as gl``. The public surface is what stands in ``__init__.pyi``, which editors and
-type checkers read; each name is imported where it is first used.
+type checkers read; each name is imported where it is first used. Rooms from the ground up: :mod:`glasslit.liquid`;
+:mod:`glasslit.data`, :mod:`glasslit.equivariance`; :mod:`glasslit.models`, :mod:`glasslit.simulate`;
+:mod:`glasslit.learning`, :mod:`glasslit.testing`; :mod:`glasslit.prediction`; and ``glasslit.cli``, the command.
 """
 
 import lazy_loader
 
-from .provenance import version as _version
+from . import aliases as _aliases
 
-__version__ = _version()
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_aliases.install()
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from .provenance import version
+
+        return version()
+    return _aliases.module(name) if name in _aliases.ALIASES else _public(name)

@@ -16,11 +16,11 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from .configuration import Configuration
-from .graph import required
-from .kob_andersen import TIME_GRIDS
-from .network import SE3GNN
-from .so3 import random_rotations, rotate
+from .equivariance.so3 import random_rotations, rotate
+from .liquid.configuration import Configuration
+from .liquid.graph import required
+from .liquid.kob_andersen import TIME_GRIDS
+from .models.se3 import SE3GNN
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest relative change that is put down to rounding. Eight layers of the paper's size show about 2e-15 and

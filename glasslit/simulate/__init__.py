@@ -1,7 +1,8 @@
 """The label factory: equilibrate, quench, and average over isoconfigurational runs.
 
-:mod:`~glasslit.simulate.protocol` says what is done to one configuration, :mod:`~glasslit.simulate.factory` makes whole
-data sets of them, and engines (:mod:`~glasslit.simulate.engines`) do the work: LAMMPS, a CPU's vector lanes, a GPU.
+Imports :mod:`glasslit.liquid` and :mod:`glasslit.data`. Start with :mod:`~glasslit.simulate.protocol`, what is done to
+one configuration; :mod:`~glasslit.simulate.factory` makes whole data sets so. Engines do the work, each as
+:mod:`~glasslit.simulate.run` asks: LAMMPS, a CPU's vector lanes, a GPU (:mod:`~glasslit.simulate.engines` names them).
 """
 
 from .protocol import Progress, collect, equilibrate, label, quench

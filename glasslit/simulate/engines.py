@@ -1,102 +1,18 @@
-"""What an engine takes and offers, and which engines there are.
+"""Which engines there are, and one of them by its name.
 
 ``lanes`` (:class:`~glasslit.simulate.lanes.LaneEngine`) advances sixteen runs in the vector lanes of one core, ``gpu``
 (:class:`~glasslit.simulate.gpu.GpuEngine`) one system on each multiprocessor, ``lammps``
-(:class:`~glasslit.simulate.lammps.LammpsEngine`) one run on each core, and is what the others are held to.
+(:class:`~glasslit.simulate.lammps.LammpsEngine`) one run on each core, and is what the others are held to. What an
+engine takes and offers is :class:`~glasslit.simulate.run.Engine`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 import torch
 
+from .run import Engine, Run, System
 
-@dataclass(frozen=True)
-class Run:
-    """One free run: where every particle starts, how fast, and when to look.
-
-    positions, velocities of shape (N, 3); types (N,); box (3,); times (T,).
-    """
-
-    positions: np.ndarray
-    velocities: np.ndarray
-    types: np.ndarray
-    box: np.ndarray
-    times: np.ndarray
-
-    def digest(self, potential: str, timestep: float) -> str:
-        """SHA-256 of all that decides the outcome."""
-        sha = hashlib.sha256(f"{potential} {timestep!r}".encode())
-        for array in (self.positions, self.velocities, self.types, self.box, self.times):
-            sha.update(np.ascontiguousarray(array).tobytes())
-        return sha.hexdigest()
-
-
-System = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Positions, types, box and velocities."""
-
-
-class Engine(Protocol):
-    """What an engine offers; :class:`~glasslit.simulate.lammps.LammpsEngine` is one."""
-
-    potential: str
-    timestep: float
-
-    @property
-    def name(self) -> str: ...
-    def minimize(
-        self, positions: np.ndarray, types: np.ndarray, box: np.ndarray, tolerance: float = ...
-    ) -> np.ndarray: ...
-    def thermalize(
-        self,
-        positions: np.ndarray,
-        types: np.ndarray,
-        box: np.ndarray,
-        velocities: np.ndarray,
-        temperatures: tuple[float, float],
-        duration: float,
-        damping: float = ...,
-    ) -> tuple[np.ndarray, np.ndarray]: ...
-    def thermalize_many(
-        self, systems: Sequence[System], temperatures: tuple[float, float], duration: float
-    ) -> Iterable[tuple[np.ndarray, np.ndarray]]: ...
-    def run(self, runs: Sequence[Run], keep: Path | None = ...) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (number of the run, displacements); ``keep`` is a folder for runs that are under way, if it helps."""
-
-
-def whole_steps(duration: float, longest: float) -> tuple[int, float]:
-    """Number and length of steps that are no longer than the longest allowed and end exactly at ``duration``."""
-    steps = max(1, int(np.ceil(duration / longest - 1e-9)))
-    return steps, float(duration / steps)
-
-
-def alike(keys: Sequence[Sequence[np.ndarray]], most: int) -> list[list[int]]:
-    """Numbers of those whose arrays are equal, no more than ``most`` together."""
-    groups: dict[bytes, list[int]] = {}
-    for number, arrays in enumerate(keys):
-        sha = hashlib.sha256()
-        for array in arrays:
-            sha.update(np.ascontiguousarray(array).tobytes())
-        groups.setdefault(sha.digest(), []).append(number)
-    return [group[k : k + most] for group in groups.values() for k in range(0, len(group), most)]
-
-
-def ran_away(distance: float) -> RuntimeError:
-    """What to raise when a particle moved further in one step than a neighbor list bears."""
-    return RuntimeError(
-        f"a particle moved more than {distance:g} sigma_AA in one step; expected a start without overlapping particles "
-        "and a time step that collisions bear: quench it first, or take shorter steps"
-    )
-
+__all__ = ["ENGINES", "Engine", "Run", "System", "make_engine", "resolve"]
 
 ENGINES = ("auto", "lanes", "lammps", "gpu")
 """Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
@@ -137,14 +53,3 @@ def make_engine(name: str, potential: str, workers: int | None = None) -> Engine
     from .lammps import LammpsEngine
 
     return LammpsEngine(potential, workers=workers)
-
-
-def end_with_parent(parent: int) -> None:
-    """In a worker: end when the parent is gone (killed), instead of computing on for nobody."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -19,22 +19,22 @@ from pathlib import Path
 
 import numpy as np
 
-from ..configuration import Configuration
-from ..kob_andersen import WAVE_NUMBER, check_potential
-from ..store import load, save
-from .engines import Engine, end_with_parent, make_engine, resolve
+from ..data.store import load, save
+from ..liquid.configuration import Configuration
+from ..liquid.kob_andersen import WAVE_NUMBER, check_potential
+from .engines import make_engine, resolve
+from .files import read, write
 from .protocol import (
     Progress,
     _check_box,
     _content,
     _energies,
-    _read,
-    _write,
     check_trajectories,
     collect,
     label,
     maxwell_boltzmann,
 )
+from .run import Engine, end_with_parent
 
 HOT = 2.0
 """Temperature at which a lattice melts."""
@@ -376,7 +376,7 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
     if recipe.melt:
         stages.insert(0, ("frame-melt.npz", HOT, recipe.melt))
     for number, (name, begin, duration) in enumerate(stages, start=1 - bool(recipe.melt)):
-        kept = [_read(order.folder / name) for order in work]
+        kept = [read(order.folder / name) for order in work]
         missing = [k for k, frame in enumerate(kept) if frame is None or str(frame["digest"]) != digests[k]]
         systems = [(states[k][0], work[k].start.types, work[k].start.box, states[k][1]) for k in missing]
         if number == 0:
@@ -392,7 +392,7 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
         made = engine.thermalize_many(systems, (begin, recipe.temperature), duration)
         for k, (positions, velocities) in zip(missing, made, strict=True):
             frame = {"positions": positions, "velocities": velocities}
-            _write(work[k].folder / name, **frame, digest=digests[k], engine=engine.name)
+            write(work[k].folder / name, **frame, digest=digests[k], engine=engine.name)
             kept[k] = frame
         for k, after in enumerate(kept):
             assert after is not None

@@ -1,17 +1,29 @@
 """What engines of our own share: positions as fractions of the box in whole numbers, and the table of pairs.
 
+And what an engine and its kernels both have to know, here where neither has to import the other.
+
 A 32-bit fraction resolves a box of 15 sigma_AA to 3.5e-9, three hundred times finer than single precision, and the
 difference of two wraps around as the minimum image does.
 """
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 
-from ..kob_andersen import EPSILON, SIGMA, cutoffs
+from ..liquid.kob_andersen import EPSILON, SIGMA, cutoffs
 
 BOX = 2.0**32
 """Edge of the box in units of the stored positions."""
+
+LANES = 16
+"""Runs that share the vectors of the lane engine."""
+ALIGNMENT = 4 * LANES
+"""Bytes of such a vector."""
+
+SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+"""Whether Numba's simulator stands for the GPU."""
 
 
 def to_fixed(positions: np.ndarray, box: np.ndarray) -> np.ndarray:

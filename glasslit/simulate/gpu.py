@@ -14,26 +14,21 @@ GPU, which the tests do.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..kob_andersen import check_potential
-from .engines import alike, ran_away, whole_steps
-from .fixed import BOX, pair_table, to_fixed
-from .protocol import _read, _write
-
-if TYPE_CHECKING:
-    from .engines import Run, System
-
-SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM", "0") == "1"
+from ..liquid.kob_andersen import check_potential
+from ..provenance import version
+from .files import read, write
+from .fixed import BOX, SIMULATED, pair_table, to_fixed
+from .run import Run, System, alike, ran_away, whole_steps
 
 
 def _kernels() -> ModuleType:
@@ -97,8 +92,6 @@ class GpuEngine:
     @property
     def name(self) -> str:
         """Engine, version and device, as written into data files."""
-        from ..provenance import version
-
         device = "simulated" if SIMULATED else self.cuda.get_current_device().name
         return f"glasslit gpu {version()} ({device if isinstance(device, str) else device.decode()})"
 
@@ -352,14 +345,14 @@ class _Kept:
         """How many intervals between times are over, and how many steps of the next."""
         if self.path and time.monotonic() - self.last >= self.every:
             position = np.array([intervals, steps])
-            _write(
+            write(
                 self.path, **state.snapshot(), results=results[:, :intervals], digests=self.digests, position=position
             )
             self.last = time.monotonic()
 
     def restore(self, state: _State, results: np.ndarray) -> tuple[int, int]:
         """Intervals and steps that these runs have behind them; none where the file is of others."""
-        found = _read(self.path) if self.path else None
+        found = read(self.path) if self.path else None
         if found is None or not np.isin(self.digests, found["digests"]).all():
             return 0, 0
         rows = [list(found["digests"]).index(digest) for digest in self.digests]

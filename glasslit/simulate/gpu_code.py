@@ -25,7 +25,7 @@ import numpy as np
 from numba import cuda, float64, int32
 from numba.cuda.random import xoroshiro128p_normal_float32
 
-from .gpu import SIMULATED
+from .fixed import SIMULATED
 
 FULL, RAN_AWAY, NOT_DONE = 1, 2, 4
 """Bits of what went wrong: a list is full, a particle ran away, FIRE has not arrived."""

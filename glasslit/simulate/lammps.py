@@ -15,16 +15,13 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
-from ..periodic import wrap
-from .engines import end_with_parent, whole_steps
-
-if TYPE_CHECKING:
-    from .engines import Run, System
+from ..liquid.kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
+from ..liquid.periodic import wrap
+from .run import Run, System, end_with_parent, whole_steps
 
 PAIR_STYLES = {
     "force-shifted": ("lj/smooth/linear", "no"),

@@ -15,8 +15,10 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .lanes import ALIGNMENT, DONE, LANES, RAN_AWAY
+from .fixed import ALIGNMENT, LANES
 
+DONE, RAN_AWAY = 0, 1
+"""What :func:`advance` returns."""
 _place, _number = types.intp, types.float32
 _jit = numba.njit(nogil=True, error_model="numpy", cache=True)
 

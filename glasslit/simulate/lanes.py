@@ -21,23 +21,16 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engines import alike, ran_away, whole_steps
-from .fixed import BOX, pair_table, to_fixed
+from ..provenance import version
+from .fixed import ALIGNMENT, BOX, LANES, pair_table, to_fixed
 from .lammps import LammpsEngine
+from .run import Run, alike, ran_away, whole_steps
 
-if TYPE_CHECKING:
-    from .engines import Run
-
-LANES = 16
-ALIGNMENT = 4 * LANES
-"""Bytes of a vector."""
 LARGEST = 32768
 """Most particles that the engine takes."""
-DONE, RAN_AWAY = 0, 1
 
 
 def compiled() -> ModuleType:
@@ -94,8 +87,6 @@ class LaneEngine(LammpsEngine):
     @property
     def name(self) -> str:
         """Engine and version, as written into data files."""
-        from ..provenance import version
-
         return f"glasslit lanes {version()} ({super().name})"
 
     def run(self, runs: Sequence[Run], keep: Path | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -212,7 +203,7 @@ class Batch:
                 self.types, self.scale, self.table, self.limits, self.travelled, self.references,
                 self.outer, self.inner,
             )  # fmt: skip
-            if state == RAN_AWAY:
+            if state == compiled().RAN_AWAY:
                 raise ran_away(self.engine.skin / 2)
 
     def _by_run(self, array: np.ndarray) -> np.ndarray:

@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import hashlib
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from ..configuration import Configuration
-from ..kob_andersen import cutoffs, energy_per_particle
-from ..trajectory import statistics
-from .engines import Engine, Run, make_engine
+from ..data.trajectory import statistics
+from ..liquid.configuration import Configuration
+from ..liquid.kob_andersen import cutoffs, energy_per_particle
+from .engines import make_engine
+from .files import read, write
+from .run import Engine, Run
 
 
 @dataclass(frozen=True)
@@ -202,7 +201,7 @@ def label(
     for number, displacements in engine.run([run for _, run in waiting], keep=under_way):
         path, run = waiting[number]
         digest = run.digest(engine.potential, engine.timestep)
-        _write(path, displacements=displacements.astype(np.float32), digest=digest, engine=engine.name)
+        write(path, displacements=displacements.astype(np.float32), digest=digest, engine=engine.name)
         done, spent = done + 1, spent + cost[number]
         yield Progress(done, total, (time.monotonic() - begun) * (sum(cost) - spent) / spent)
 
@@ -262,10 +261,10 @@ def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configura
     """The quenched start, from the file of an earlier call where there is one."""
     path = folder / f"quench-{engine.potential}.npz"
     digest = _content(start)
-    kept = _read(path)
+    kept = read(path)
     if kept is None or str(kept["digest"]) != digest:
         quenched = quench(start, engine=engine)
-        _write(path, inherent_positions=quenched.inherent_positions, digest=digest)
+        write(path, inherent_positions=quenched.inherent_positions, digest=digest)
         return quenched
     inherent = kept["inherent_positions"]
     return start.replace(
@@ -310,27 +309,9 @@ def _plan(
     return plan
 
 
-def _write(path: Path, **arrays: Any) -> None:
-    """An .npz that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)
-    partial.replace(path)
-
-
-def _read(path: Path) -> dict[str, np.ndarray] | None:
-    """Its content; None if it is not there or damaged, and so has to be made (again)."""
-    try:
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
 def _read_run(path: Path, run: Run, engine: Engine) -> dict[str, np.ndarray] | None:
     """A finished run; None if it has to be made; refused if it was made with other input."""
-    found = _read(path)
+    found = read(path)
     if found is not None and str(found["digest"]) != run.digest(engine.potential, engine.timestep):
         raise ValueError(
             f"{path} was made with other times, positions, seed, potential or time step; expected a folder of its "

@@ -1,0 +1,5 @@
+"""``python -m glasslit.cli`` is the command ``glasslit``."""
+
+from . import main
+
+main()

@@ -1,0 +1,61 @@
+"""What several commands share: options of whatever makes labels, a progress bar, a cluster."""
+
+import argparse
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..liquid.kob_andersen import POTENTIALS, TAU_ALPHA, TIME_GRIDS
+from ..simulate import Progress
+from ..simulate.engines import ENGINES
+
+
+def new_path(path: Path) -> None:
+    """A ``ValueError`` if something is there already, which took long to make."""
+    if path.exists():
+        raise ValueError(f"{path} exists; expected a new name, so that nothing is lost: delete it, or name another")
+
+
+def label_times(arguments: argparse.Namespace, temperature: float) -> tuple[float, ...]:
+    """When to measure: as asked for, else the published grid up to tau_alpha."""
+    times = arguments.times or TIME_GRIDS.get(temperature)
+    if times is None:
+        raise ValueError(f"no published times for T = {temperature}; give --times")
+    until = arguments.until or (times[-1] if arguments.times else TAU_ALPHA[temperature])
+    if until < times[0]:
+        raise ValueError(f"--until {until:g}; expected at least {times[0]:g}, the first time")
+    return tuple(t for t in times if t <= until)
+
+
+def watch(work: Iterable[Progress], unit: str) -> None:
+    """A progress bar."""
+    with tqdm(unit=unit) as bar:
+        for progress in work:
+            bar.total = progress.total
+            bar.update(progress.done - bar.n)
+            if progress.seconds_left == progress.seconds_left:  # nothing is known before the first
+                bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """Options of whatever makes labels."""
+    add = parser.add_argument
+    add("--trajectories", type=int, default=32, help="runs per configuration (default: %(default)s)")
+    add("--times", type=float, nargs="+", help="when to measure (default: the published grid)")
+    add("--until", type=float, help="leave out later times (default: tau_alpha)")
+    add("--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
+    add("--seed", type=int, default=0, help="of all velocities (default: 0)")
+    add("--workers", type=int, help="pieces of work side by side (default: one per core)")
+
+
+def executor_of(address: str | None, stack: ExitStack) -> Executor | None:
+    """Of a Dask cluster, if one is asked for."""
+    if address is None:
+        return None
+    from distributed import Client
+
+    return stack.enter_context(Client(address)).get_executor()

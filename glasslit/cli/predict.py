@@ -1,0 +1,105 @@
+"""``glasslit predict``: how far the particles of somebody's own configurations will move."""
+
+import argparse
+import hashlib
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.store import load, shipped_models
+from ..data.trajectory import iterate_trajectory, pick_frames
+from ..liquid.configuration import Configuration
+from ..liquid.graph import parse_inputs
+from ..liquid.kob_andersen import POTENTIALS
+from ..liquid.periodic import wrap
+from ..models.conditions import outside
+from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
+from ..simulate import quench
+
+DESCRIPTION = (
+    "Predict the propensity of every particle, at every time of the model, and write extended XYZ. Killed and started "
+    "again, it goes on after the last whole frame."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    add = parser.add_argument
+    add("input", type=Path, help="a LAMMPS dump or data file, extended XYZ, what else ASE reads, or an .h5 file")
+    add("-o", "--out", type=Path, required=True, help="the .extxyz file to write")
+    add("--model", required=True, help=f"a model.pt, or a name: {', '.join(shipped_models())}")
+    add("--type-map", help="what the file's types are, as in 1=A,2=B")
+    add("--frames", default=":", help="which, as in -1 or 100:200:10 (default: all)")
+    add("--format", help="as ASE names it, where it cannot be told from the file")
+    add(
+        "-T", "--temperature", type=float, help="of the configurations, epsilon_AA / k_B; only to compare with training"
+    )
+    add("--potential", choices=POTENTIALS, default="force-shifted", help="to quench with (default: %(default)s)")
+    add("--picture", type=Path, help="also draw the first frame's prediction at the longest time")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Predict frame by frame."""
+    model = find_model(arguments.model)
+    field, energy = parse_inputs(model.config.inputs)
+    needed = [name for name in (field, energy) if name and name != "positions"]
+    weights = hashlib.sha256()
+    for _, value in sorted(model.state_dict().items()):
+        weights.update(value.numpy().tobytes())
+    source = Path(arguments.input)
+    about = (str(source.resolve()), source.stat().st_mtime_ns if source.is_file() else 0, arguments.frames,
+             arguments.type_map, arguments.potential, weights.hexdigest())  # fmt: skip
+    out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
+    told: set[str] = set()
+    with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
+        warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
+        for number, c in enumerate(_frames(arguments)):
+            if number < out.done:
+                bar.update()
+                continue
+            if arguments.temperature is not None:
+                c = c.replace(temperature=arguments.temperature)
+            if any(getattr(c, name) is None for name in needed):
+                outside(known, c, model.config.cutoff, "thermal")  # refuses another liquid before it is quenched
+                bar.set_postfix_str("quenching")
+                c = quench(c, arguments.potential)
+                bar.set_postfix_str("")
+            if c.temperature is None and "temperature" not in told:
+                bar.write("warning: no temperature is given (-T): it is not compared with that of the training")
+                told.add("temperature")
+            off = outside(known, c, model.config.cutoff, model.config.inputs)
+            for name in sorted(off.keys() - told):
+                bar.write(f"warning: {c.name}: {name} {off[name]}: the model knows no such liquid")
+            told |= off.keys()
+            prediction = predict_in_blocks(model, c)
+            out.write(predicted_atoms(c, model, prediction))
+            if number == 0 and arguments.picture:
+                _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction[-1])
+            bar.update()
+    times = ", ".join(f"{t:g}" for t in model.times)
+    tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, propensity at t = {times}")
+
+
+def _frames(arguments: argparse.Namespace) -> Iterable[Configuration]:
+    """Of the input, whatever it is."""
+    if arguments.input.suffix in (".h5", ".hdf5"):
+        return [c for _, c in pick_frames(lambda: load(arguments.input), arguments.frames)]
+    type_map: dict[int | str, str | int] = {}
+    for pair in (arguments.type_map or "").split(",") if arguments.type_map else []:
+        name, equals, kind = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--type-map {arguments.type_map}; expected pairs such as 1=A,2=B")
+        type_map[name.strip()] = kind.strip()
+    return iterate_trajectory(arguments.input, type_map, arguments.frames, format=arguments.format)
+
+
+def _picture(path: Path, c: Configuration, title: str, values: np.ndarray) -> None:
+    import matplotlib as mpl
+
+    from .. import plotting
+
+    with mpl.rc_context(plotting.STYLE):
+        plotting.slices(wrap(c.positions, c.box), c.box, c.types, {title: values}).savefig(path, dpi=150)

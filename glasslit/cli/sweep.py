@@ -1,0 +1,44 @@
+"""``glasslit sweep``: a notebook for every row of a table of parameters."""
+
+import argparse
+from contextlib import ExitStack
+from pathlib import Path
+
+from tqdm import tqdm
+
+from ..learning.sweep import read_sweep, summary, sweep
+from .common import executor_of
+
+DESCRIPTION = (
+    "Execute a notebook, usually book/train.ipynb, for every combination of parameters that a TOML file names. "
+    "Finished runs are skipped; killed and started again, it goes on where it was."
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be asked for."""
+    parser.add_argument("sweep", type=Path, help="a TOML file, such as sweeps/lmax.toml")
+    parser.add_argument("--workers", type=int, help="runs side by side (default: as many as cores and memory allow)")
+    parser.add_argument("--dask", metavar="ADDRESS", help="send the runs to this Dask scheduler instead")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Execute the runs and tell what came out."""
+    runs = read_sweep(arguments.sweep)
+    told: set[str] = set()
+    with ExitStack() as stack:
+        executor = executor_of(arguments.dask, stack)
+        bar = stack.enter_context(tqdm(total=len(runs), unit="run", smoothing=0))  # one mean: runs end in bunches
+        for progress in sweep(runs, workers=arguments.workers, executor=executor):
+            for name in sorted(set(progress.failed) - told):
+                bar.write(f"{name} failed:\n{progress.failed[name]}")
+                told.add(name)
+            bar.set_postfix_str(", ".join(progress.running), refresh=False)
+            bar.update(progress.done - bar.n)
+            bar.refresh()
+    tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
+    if told:
+        raise RuntimeError(
+            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: their notebooks are "
+            f"{runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
+        )

@@ -1,0 +1,338 @@
+"""The HDF5 schema: one file per data set, one group per configuration. The only module that knows h5py.
+
+``/{T:.2f}/{index:04d}`` holds the fields of a :class:`~glasslit.configuration.Configuration`:
+arrays as datasets, the rest as attributes. Files are written beside their place and renamed, so
+a killed writer leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import h5py
+import numpy as np
+
+from ..liquid.configuration import SPLITS, Configuration
+from ..liquid.periodic import wrap
+from ..provenance import git_revision, version
+
+SCHEMA = "glasslit-configurations"
+SCHEMA_VERSION = 1
+SHIPPED = ("starter", "standard")
+"""Names of the data sets inside the package; of the standard one each temperature is a file of its own."""
+DECIMALS = {
+    "positions": 5,
+    "inherent_positions": 5,
+    "potential_energy_thermal": 4,
+    "potential_energy_inherent": 4,
+    "propensity": 3,
+    "propensity_half": 3,
+    "mean_displacement": 3,
+}
+"""Digits after the point that a compact file keeps. Rounding to steps of d adds a noise of d / sqrt(12): 0.0003 to
+propensities and mean displacements, whose own noise with 32 runs is 0.003 at the shortest time and 0.01 to 0.07 later;
+3e-6 to positions, a hundred-thousandth of a vibration, which moves the energy of a particle by some 1e-4."""
+
+ARRAYS = (
+    "positions",
+    "inherent_positions",
+    "types",
+    "potential_energy_thermal",
+    "potential_energy_inherent",
+    "times",
+    "propensity",
+    "mean_displacement",
+    "propensity_half",
+    "msd",
+    "self_scattering",
+    "equilibration",
+)
+_TEMPERATURE = re.compile(r"\d+\.\d\d")
+ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "seed", "engine")
+
+
+def save(
+    path: str | Path,
+    configurations: Iterable[Configuration],
+    *,
+    name: str | None = None,
+    licence: str = "unstated",
+    citation: str = "unstated",
+    compact: bool = False,
+) -> Path:
+    """Write configurations to one HDF5 file.
+
+    Parameters
+    ----------
+    path : where to; an existing file is replaced at the end, in one step
+    configurations : each with a temperature; of an iterator no more than one is held at a time
+    name, licence, citation : attributes of the file; the name is the file's stem unless given
+    compact : a third of the size: numbers rounded to :data:`~glasslit.store.DECIMALS`, positions moved into the box, of
+        the two half-ensembles only the first (the second follows from the mean)
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ValueError
+        If there is no configuration or one has no temperature. Nothing is written then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> c = Configuration(positions=[[0, 0, 0], [1, 1, 1]], types=[0, 1], box=[5, 5, 5], temperature=0.5)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(save(folder + "/two.h5", [c]))
+    [Configuration(N=2 (1 A, 1 B), box=[5.0, 5.0, 5.0], density=0.016, T=0.5)]
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    count: dict[str, int] = {}
+    try:
+        with h5py.File(partial, "w") as file:
+            file.attrs.update(
+                {
+                    "schema": SCHEMA,
+                    "schema_version": SCHEMA_VERSION,
+                    "name": name or path.stem,
+                    "licence": licence,
+                    "citation": citation,
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            for number, configuration in enumerate(configurations):
+                at = _filed_under(number, configuration)
+                index = count[at] = count.get(at, -1) + 1
+                group = file.create_group(f"{at}/{index:04d}")
+                for field in ARRAYS:
+                    value = getattr(configuration, field)
+                    if value is not None:
+                        if compact:
+                            value = _compact(configuration, field, value)
+                        group.create_dataset(
+                            field, data=value, **_storage(value, DECIMALS.get(field) if compact else None)
+                        )
+                for field in ATTRIBUTES:
+                    value = getattr(configuration, field)
+                    if value is not None:
+                        group.attrs[field] = value
+                group.attrs["density"] = configuration.density
+                group.attrs["glasslit_version"] = version()
+                group.attrs["git_revision"] = git_revision()
+        if not count:
+            raise ValueError(f"no configurations for {path}; expected at least one")
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    partial.replace(path)
+    return path
+
+
+def _filed_under(number: int, configuration: Configuration) -> str:
+    """The name of a configuration's temperature in a file."""
+    if configuration.temperature is None:
+        raise ValueError(f"configuration {number} has no temperature; expected one: use .replace(temperature=...)")
+    if abs(round(configuration.temperature, 2) - configuration.temperature) > 1e-9:
+        raise ValueError(
+            f"configuration {number} has T = {configuration.temperature}; the schema files temperatures under two "
+            "decimals: round it"
+        )
+    return f"{configuration.temperature:.2f}"
+
+
+def _storage(value: np.ndarray, decimals: int | None = None) -> dict[str, Any]:
+    if value.size == 0:
+        return {}
+    common = {"compression": "gzip", "compression_opts": 9}
+    if decimals is None:
+        return {"chunks": value.shape, "shuffle": True, "fletcher32": True, **common}
+    per_particle = 2 if value.shape[-1] == 3 else 1
+    times = value.ndim - per_particle  # axes before: a chunk, and so a range of its own, for each of them
+    chunks = (1,) * times + value.shape[times:]
+    return {"chunks": chunks, "scaleoffset": decimals, "fillvalue": 1e30, **common}  # filled with 0, numbers near 0 go
+
+
+def _compact(c: Configuration, field: str, value: np.ndarray) -> np.ndarray:
+    """What a compact file holds of a field."""
+    if field in ("positions", "inherent_positions"):
+        return value + (wrap(c.positions, c.box) - c.positions)
+    return value[:1] if field == "propensity_half" else value
+
+
+class LazyConfigurations(Sequence[Configuration]):
+    """Configurations that are read when they are asked for, each time anew: as many as a disk holds, none in memory.
+
+    Parameters
+    ----------
+    items : what each is read from
+    read : makes a configuration of an item; other processes get copies of it (where they are started afresh, not
+        forked, it has to be a function of a module or a ``functools.partial`` of one)
+    """
+
+    def __init__(self, items: Sequence[Any], read: Callable[[Any], Configuration]) -> None:
+        self._items, self._read = items, read
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, at: int) -> Configuration: ...
+    @overload
+    def __getitem__(self, at: slice) -> LazyConfigurations: ...
+    def __getitem__(self, at: int | slice) -> Configuration | LazyConfigurations:
+        if isinstance(at, slice):
+            return LazyConfigurations(self._items[at], self._read)
+        return self._read(self._items[at])
+
+    def __repr__(self) -> str:
+        return f"LazyConfigurations({len(self)}, read when asked for)"
+
+    def map(self, change: Callable[[Configuration], Configuration]) -> LazyConfigurations:
+        """Those that ``change`` makes of these, when they are asked for."""
+        return LazyConfigurations(self, change)
+
+
+@overload
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: Literal[False] = False
+) -> list[Configuration]: ...
+@overload
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: Literal[True]
+) -> LazyConfigurations: ...
+def load(
+    name: str | Path, T: float | None = None, split: str | None = None, *, lazy: bool = False
+) -> list[Configuration] | LazyConfigurations:
+    """Configurations of a data set.
+
+    Parameters
+    ----------
+    name : "starter" or "standard" (inside the package), or the path of an ``.h5`` file
+    T : temperature, epsilon_AA / k_B; all of them if left out
+    split : "train", "val" or "test"; all of them if left out
+    lazy : read each when it is asked for, every time: for sets that should not be in memory
+
+    Returns
+    -------
+    list of :class:`~glasslit.configuration.Configuration`, by temperature and index; if lazy, a sequence of them.
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, truncated, not HDF5 or of another schema; if T is not in it (the
+        message lists what is); if the split is unknown or empty.
+
+    Examples
+    --------
+    >>> load("starter", T=0.50, split="train")[0]
+    Configuration(N=1000 (800 A, 200 B), box=[9.41, 9.41, 9.41], density=1.2, T=0.5, times=7 up to 217, split=train)
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+    if T is not None and not isinstance(T, int | float):
+        raise ValueError(f"T = {T!r}; expected a number")
+    found = [(path, place) for path in _resolve(name, T) for place in _places(path, T, split)]
+    if not found:
+        raise ValueError(f"{name} has no configuration with T = {T}, split = {split!r}; leave one of them out")
+    configurations = LazyConfigurations(found, _load_one)
+    return configurations if lazy else list(configurations)
+
+
+def _places(path: Path, T: float | None, split: str | None) -> list[str]:
+    """Groups of a file that have a temperature and a split."""
+    with _reading(path) as file:
+        _check_schema(path, file)
+        keys = sorted((key for key in file if _TEMPERATURE.fullmatch(key)), key=float)
+        if T is not None:
+            wanted = f"{T:.2f}"
+            if wanted not in keys or abs(float(wanted) - T) > 1e-9:
+                raise ValueError(f"T = {T} is not in {path.name}; it holds T = {', '.join(keys)}")
+            keys = [wanted]
+        places = [f"{key}/{index}" for key in keys for index in sorted(file[key])]
+        return [p for p in places if split is None or file[p].attrs.get("split") == split]
+
+
+def _load_one(where: tuple[Path, str]) -> Configuration:
+    path, place = where
+    with _reading(path) as file:
+        return _read(file[place], f"{file.attrs['name']}/{place}")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[h5py.File]:
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except (OSError, LookupError, RuntimeError, TypeError, AttributeError, _Damaged) as error:
+        raise ValueError(
+            f"{path}: not a readable HDF5 file of configurations ({error}); it may be truncated or of another kind: "
+            "fetch or make it again"
+        ) from error
+
+
+class _Damaged(Exception):
+    """A group does not hold a configuration; :func:`load` says of which file."""
+
+
+def _resolve(name: str | Path, T: float | None) -> list[Path]:
+    data = Path(str(resources.files("glasslit"))) / "data"
+    if str(name) == "starter":
+        return [data / "starter.h5"]
+    if str(name) == "standard":
+        files = {path.stem: path for path in sorted((data / "standard").glob("*.h5"))}
+        if T is None:
+            return list(files.values())
+        if f"{T:.2f}" not in files:
+            raise ValueError(
+                f"T = {T} is not in the standard data set, which holds T = {', '.join(files)} so far; to make it "
+                f"(minutes on a GPU, hours on a CPU): glasslit simulate --starts botan-small -T {T:.2f} --seed 2024 "
+                f"--compact -o standard-{T:.2f}.h5, and load that file"
+            )
+        return [files[f"{T:.2f}"]]
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(
+            f"data {str(name)!r} is neither a file nor a shipped data set; shipped: {', '.join(SHIPPED)}; "
+            "expected one of these or the path of an .h5 file (glasslit.prepare_published(folder) makes one of "
+            "published files; book/train.ipynb takes the folder itself, and 'botan-small')"
+        )
+    return [path]
+
+
+def _check_schema(path: Path, file: h5py.File) -> None:
+    schema, number = file.attrs.get("schema"), file.attrs.get("schema_version")
+    if schema != SCHEMA or number != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: schema {schema!r} version {number}; expected {SCHEMA!r} version {SCHEMA_VERSION}: "
+            "write the file with glasslit.save"
+        )
+
+
+def _read(group: h5py.Group, name: str) -> Configuration:
+    values: dict[str, Any] = {field: group[field][()] for field in ARRAYS if field in group}
+    for field in ATTRIBUTES:
+        if field in group.attrs:
+            value = group.attrs[field]
+            values[field] = value.item() if isinstance(value, np.generic) else value
+    half = values.get("propensity_half")
+    if half is not None and len(half) == 1:
+        values["propensity_half"] = np.concatenate([half, 2 * values["propensity"][None] - half])
+    try:
+        return Configuration(name=name, **values)
+    except ValueError as error:
+        raise _Damaged(error) from error
+
+
+def shipped_models() -> dict[str, Path]:
+    """Files of trained networks inside the package by name, such as "thermal+E_IS-T0.56"."""
+    folder = Path(str(resources.files("glasslit") / "data" / "models"))
+    return {path.name.removesuffix(".pt"): path for path in sorted(folder.glob("*.pt"))}

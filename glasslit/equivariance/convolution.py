@@ -1,0 +1,144 @@
+r"""The SE(3)-equivariant convolution, Eqs. 18-20 of Pezzicoli et al. (2024), and its radial functions.
+
+.. math::
+    h'^{\,l_O}_{i} = \text{mix}\Big[\sum_{j} \varphi(|a_{ij}|)\, C^{l_O}_{l_I l_F}
+    \big(Y^{l_F}(\hat a_{ij}),\, h_j^{l_I}\big)\Big]
+
+phi is a small network on a Bessel basis; mix is a linear map over paths and channels, one per degree.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch.nn.functional import linear
+from torch_geometric.data import Data
+
+from .. import parallel
+from .kernels import Coupling, RadialWeights, contract
+from .so3 import irreps
+
+
+def bessel_basis(distance: Tensor, cutoff: float, n_basis: int) -> Tensor:
+    r"""Radial Bessel functions, zero at the cutoff.
+
+    .. math:: B_n(r) = \sqrt{2 / r_c}\; \sin(n \pi r / r_c) / r, \\ n = 1 \ldots N_b
+
+    (Gasteiger et al., ICLR 2020.)
+
+    Parameters
+    ----------
+    distance : shape (E,), sigma_AA, positive
+    cutoff : r_c, sigma_AA
+    n_basis : N_b
+
+    Returns
+    -------
+    shape (E, N_b), sigma_AA^(-3/2)
+
+    Examples
+    --------
+    >>> bessel_basis(torch.tensor([1.0]), cutoff=2.0, n_basis=2)
+    tensor([[ 1.0000e+00, -8.7423e-08]])
+    """
+    n = torch.arange(1, n_basis + 1, device=distance.device, dtype=distance.dtype)
+    return math.sqrt(2 / cutoff) * torch.sin(n * math.pi / cutoff * distance[:, None]) / distance[:, None]
+
+
+class Dropout(nn.Dropout):
+    """PyTorch's dropout with its mask made from uniform numbers, which on a CPU takes a third of ``bernoulli_``'s time.
+
+    With one random number for each of 16 numbers per edge, drawing them was a fifth of a training step.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x with entries set to zero at random and the others enlarged, in training; x itself in evaluation."""
+        if not self.training or self.p == 0:
+            return x
+        return x * parallel.uniform(x).ge_(self.p).mul_(1 / (1 - self.p))
+
+
+class BatchNorm1d(nn.BatchNorm1d):
+    """PyTorch's batch norm, over the edges of all processes that train together (its own does this on GPUs only)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (E, features) with each feature normalized."""
+        if not (self.training and parallel.several()):
+            return super().forward(x)
+        mean = parallel.mean(x)
+        variance = parallel.mean((x - mean).square())
+        n = parallel.total(torch.tensor(len(x), device=x.device, dtype=x.dtype))
+        with torch.no_grad():
+            momentum = cast(float, self.momentum)
+            cast(Tensor, self.running_mean).lerp_(mean, momentum)
+            cast(Tensor, self.running_var).lerp_(variance * n / (n - 1), momentum)
+            cast(Tensor, self.num_batches_tracked).add_(1)
+        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+
+def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.Sequential:
+    """phi = ReLU(W2 Dropout(BN(ReLU(W1 B + b1))) + b2): from N_b basis values to one weight per (path, channel)."""
+    return nn.Sequential(
+        nn.Linear(n_basis, hidden),
+        nn.ReLU(),
+        BatchNorm1d(hidden),
+        Dropout(dropout),
+        nn.Linear(hidden, n_weights),
+        nn.ReLU(),
+    )
+
+
+class SE3Convolution(nn.Module):
+    """One equivariant convolution: radial weights, coupling, sum over neighbors, mixing.
+
+    Parameters
+    ----------
+    irreps_in : e3nn irreps of the incoming features
+    channels : copies of each degree that come out
+    l_max : highest degree of harmonics and results
+    n_basis, hidden, dropout : of the radial network
+    kernel : see :func:`glasslit.kernels.select`
+
+    Examples
+    --------
+    >>> convolution = SE3Convolution("3x0e", channels=8, l_max=3)
+    >>> convolution.irreps_out, convolution.coupling.n_weights
+    (8x0e+8x1e+8x2e+8x3e, 12)
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        channels: int,
+        l_max: int,
+        n_basis: int = 10,
+        hidden: int = 16,
+        dropout: float = 0.3,
+        kernel: str = "auto",
+    ) -> None:
+        super().__init__()
+        self.coupling = Coupling(str(o3.Irreps(irreps_in)), l_max)
+        self.irreps_out = irreps(channels, l_max)
+        self.kernel = kernel
+        self.radial = radial_mlp(n_basis, hidden, self.coupling.n_weights, dropout)
+        self.mixing = o3.Linear(self.coupling.irreps_out, self.irreps_out)
+
+    def forward(self, h: Tensor, Y: Tensor, basis: Tensor, graph: Data) -> Tensor:
+        """Features (N, irreps_in.dim), harmonics (E, (l_max+1)^2), basis (E, N_b) -> (N, irreps_out.dim)."""
+        # The last map of phi, from 16 numbers per edge to 284, is left to the kernel, which need not store them.
+        last = cast(nn.Linear, self.radial[-2])
+        weights = RadialWeights(self.radial[:-2](basis), last.weight, last.bias)
+        messages = contract(h, Y, weights, graph, self.coupling, self.kernel)
+        return self.mix(messages)
+
+    def mix(self, messages: tuple[Tensor, ...]) -> Tensor:
+        """``self.mixing`` applied component by component: the same map, without e3nn's copies of the messages."""
+        parts = []
+        for number, (block, path) in enumerate(zip(messages, self.mixing.instructions, strict=True)):
+            matrix = path.path_weight * self.mixing.weight_view_for_instruction(number)
+            parts.append(linear(block, matrix.T).transpose(1, 2).flatten(1))
+        return torch.cat(parts, dim=1)

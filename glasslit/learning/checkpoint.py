@@ -1,0 +1,202 @@
+"""What training leaves in files: trained networks, and the state that an unfinished training goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.published import UnpicklingError
+from ..data.store import shipped_models
+from ..liquid.configuration import Configuration
+from ..models.baselines import BASELINES, BaselineConfig
+from ..models.propensity import PropensityNetwork
+from ..models.se3 import SE3GNN, config_from_dict, config_to_dict
+from ..provenance import data_hash
+
+MODEL_FORMAT = "glasslit-model-1"
+CHECKPOINT_FORMAT = "glasslit-checkpoint-1"
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is CUDA if available, else the CPU (MPS only when asked: no float64).
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or the device is not there.
+    """
+    if device == "meta":
+        raise ValueError("device 'meta' computes nothing; expected auto, cpu, or a device of this machine")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(1, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} ({error}); expected auto, cpu, or a device of this machine") from error
+    return resolved
+
+
+def training_identity(
+    net: PropensityNetwork,
+    train: Iterable[Configuration],
+    val: Iterable[Configuration],
+    settings: Mapping[str, Any],
+    device: torch.device,
+) -> str:
+    """What must be equal for a checkpoint to belong to this training, as JSON."""
+    return json.dumps(
+        {
+            "model": config_to_dict(net.config),
+            "training": settings,
+            "device type": device.type,
+            "dtype": str(net.target_mean.dtype),
+            "training data": data_hash(c.hash() for c in train),
+            "validation data": data_hash(c.hash() for c in val),
+            "initial weights": _weights_hash(net),
+        },
+        sort_keys=True,
+    )
+
+
+def _weights_hash(net: PropensityNetwork) -> str:
+    digest = hashlib.sha256()
+    for parameter in net.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    path: str | Path | None,
+    identity: str,
+    net: PropensityNetwork,
+    optimizer: Any,
+    schedule: Any,
+    history: list[dict[str, Any]],
+    best: dict[str, Any],
+) -> None:
+    """Write the state of a training after an epoch; nothing where there is no path."""
+    if path is None:
+        return
+    content = {"format": CHECKPOINT_FORMAT, "identity": identity, "history": history, "best": best}
+    state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
+    _save(path, content | state)
+
+
+def _save(path: str | Path, content: dict[str, Any]) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def _load(path: str | Path, kind: str) -> dict[str, Any]:
+    """A file's content, read without running anything in it; a ``ValueError`` if it is not of the kind."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, UnpicklingError):  # its text advises to run what is in the file
+            reason = "it is none that PyTorch wrote, or holds more than numbers"
+        raise ValueError(
+            f"{path} is not a readable {kind} file ({reason}); it may be damaged: make it again"
+        ) from error
+    found = content.get("format") if isinstance(content, dict) else type(content).__name__
+    if found != kind:
+        raise ValueError(f"{path} holds {found!r}; expected {kind!r}: was it written by this version of glasslit?")
+    return content
+
+
+def resume(
+    path: str | Path | None, identity: str, net: PropensityNetwork, optimizer: Any, schedule: Any
+) -> dict[str, Any]:
+    """Set net, optimizer and schedule to where a training was; its "history" and "best", empty where there is none.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or belongs to another training.
+    """
+    if path is None or not Path(path).exists():
+        return {"history": [], "best": None}
+    state = _load(path, CHECKPOINT_FORMAT)
+    if set(state) != {"format", "identity", "net", "optimizer", "schedule", "history", "best"}:
+        raise ValueError(f"{path} lacks parts of a checkpoint; delete it to begin anew")
+    if state["identity"] != identity:
+        before, now = json.loads(state["identity"]), json.loads(identity)
+        differing = []
+        for part in now:
+            if isinstance(now[part], dict):
+                changed = [k for k in now[part] if before[part].get(k) != now[part][k]]
+                differing += [f"{part} {k} ({before[part].get(k)}, now {now[part][k]})" for k in changed]
+            elif before[part] != now[part]:
+                differing.append(part)
+        raise ValueError(
+            f"{path} is an unfinished training with another {' and another '.join(differing)}: finish it as it was, "
+            "delete it to begin anew, or write elsewhere"
+        )
+    net.load_state_dict(state["net"])
+    optimizer.load_state_dict(state["optimizer"])
+    schedule.load_state_dict(state["schedule"])
+    return state
+
+
+def save_model(net: PropensityNetwork, path: str | Path) -> None:
+    """Write weights, sizes, times and standardization to one file, for :func:`load_model`."""
+    weights = {name: value.detach().cpu() for name, value in net.state_dict().items()}
+    kinds = [name for name, kind in BASELINES.items() if type(net) is kind]
+    about: dict[str, Any] = {"format": MODEL_FORMAT, "config": config_to_dict(net.config), "weights": weights}
+    about["trained_on"] = net.trained_on
+    _save(path, about | ({"baseline": kinds[0]} if kinds else {}))
+
+
+def load_model(path: str | Path, device: str = "cpu") -> Any:
+    """A trained network, ready to predict: an :class:`~glasslit.network.SE3GNN`, or one of the baselines.
+
+    Parameters
+    ----------
+    path : a ``model.pt`` of a run; loaded without running code from it
+    device : as in :class:`~glasslit.train.TrainConfig`
+
+    Raises
+    ------
+    ValueError
+        If the file is missing, damaged or not a model.
+    """
+    content = _load(path, MODEL_FORMAT)
+    try:
+        kind = content.get("baseline")
+        net: PropensityNetwork = (
+            BASELINES[kind](BaselineConfig(**content["config"]))
+            if kind
+            else SE3GNN(config_from_dict(content["config"]))
+        )
+        net.load_state_dict(content["weights"])
+        net.trained_on = content.get("trained_on")
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path}: its weights do not fit its sizes ({error})") from error
+    return net.to(resolve_device(device)).eval()
+
+
+def find_model(name: str | Path) -> Any:
+    """A network of :func:`glasslit.store.shipped_models` by name, or that of a file.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    shipped = shipped_models()
+    if str(name) in shipped:
+        return load_model(shipped[str(name)])
+    if not Path(name).is_file():
+        raise ValueError(f"model {str(name)!r}; expected a file, or one of {', '.join(shipped)}")
+    return load_model(name)

@@ -1,0 +1,175 @@
+"""Scores of a trained network on configurations it has not seen, beside what is trivial and what is possible."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..data.published import GLASSBENCH
+from ..liquid.configuration import Configuration
+from ..liquid.graph import required
+from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
+from ..liquid.structure import local_density, spatial_blocks
+from ..models.propensity import PropensityNetwork, check_times
+from .metrics import noise_ceiling, on_lines, pearson, straight_lines
+
+
+def evaluate(
+    net: PropensityNetwork,
+    train: Sequence[Configuration],
+    test: Sequence[Configuration],
+    predictions: Sequence[np.ndarray] | None = None,
+) -> dict[str, Any]:
+    """Scores on configurations that took no part in training or selection.
+
+    Parameters
+    ----------
+    net : a trained network
+    train : the configurations it was trained on; the trivial predictors learn slope and sign from them
+    test : labelled configurations
+    predictions : shape (T, N) for each test configuration, where they are at hand; by default ``net`` makes them
+
+    Returns
+    -------
+    {"times": [...], "test": {"A": {"mean": [...], "pooled": [...], "ceiling": [...], "density": [...],
+    "E_IS": [...]}, "B": {...}}}, one number per time: Pearson's correlation within configurations
+    ("mean") and over all ("pooled"); the pooled noise ceiling, where half-ensembles are known (for GlassBench's
+    files, which hold none, the published one); and the pooled correlations of two trivial predictors, the number of
+    neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined.
+
+    Raises
+    ------
+    ValueError
+        If the times are not the network's, or labels are missing.
+    """
+    times = check_times(test, net.config.n_times)
+    if not np.allclose(times, net.times, rtol=1e-6, atol=0):
+        raise ValueError(
+            f"labels at times {times.tolist()}; the model was trained for {net.times.tolist()}: use data with its times"
+        )
+    test = list(test)
+    types, labels = [c.types for c in test], [required(c, "propensity") for c in test]
+    predictions = predictions if predictions is not None else [net.predict(c) for c in test]
+    scores: dict[str, dict[str, np.ndarray]] = {
+        "mean": pearson(predictions, labels, types, "mean"),
+        "pooled": pearson(predictions, labels, types, "pooled"),
+    }
+    if all(c.propensity_half is not None for c in test):
+        scores["ceiling"] = noise_ceiling([required(c, "propensity_half") for c in test], types, "pooled")
+    elif all(c.engine == GLASSBENCH for c in test):
+        scores["ceiling"] = _published_ceiling(test[0].temperature, times)
+    for name, predictions in _trivial(net, train, test, times).items():
+        scores[name] = pearson(predictions, labels, types, "pooled")
+    return {
+        "times": times.tolist(),
+        "test": {
+            kind: {
+                name: [float(v) if np.isfinite(v) else None for v in by_type[kind]] for name, by_type in scores.items()
+            }
+            for kind in TYPE_NAMES
+        },
+    }
+
+
+def _trivial(
+    net: PropensityNetwork, train: Iterable[Configuration], test: Sequence[Configuration], times: np.ndarray
+) -> dict[str, list[np.ndarray]]:
+    """Predictions (T, N) for each test configuration from one number per particle. Of ``train`` one pass is made."""
+    field = "inherent_positions" if net.config.inputs.startswith("IS") else "positions"
+    numbers: dict[str, Callable[[Configuration], Any]] = {
+        "density": lambda c: local_density(c, net.config.cutoff, field),
+        "E_IS": lambda c: c.potential_energy_inherent,
+    }
+    types, labels, values = [], [], {name: list[Any]() for name in numbers}
+    for c in train:
+        c = c.at_times(times.tolist())
+        types.append(c.types)
+        labels.append(required(c, "propensity"))
+        for name, number in numbers.items():
+            values[name].append(number(c))
+    found = {}
+    for name, number in numbers.items():
+        asked = [number(c) for c in test]
+        if all(v is not None for v in [*values[name], *asked]):
+            lines = straight_lines(values[name], labels, types)
+            found[name] = [on_lines(lines, v, c.types) for v, c in zip(asked, test, strict=True)]
+    return found
+
+
+def _published_ceiling(temperature: float | None, times: np.ndarray) -> dict[str, np.ndarray]:
+    """What GlassBench's authors state where its files hold no halves of the runs: pooled, for A; nan elsewhere."""
+    known = GLASSBENCH_CEILING.get(temperature or 0.0, {})
+    unknown = np.full(len(times), np.nan)
+    return {"A": np.array([known.get(float(t), np.nan) for t in times]), "B": unknown}
+
+
+def paired_gain(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    test: Sequence[Configuration],
+    *,
+    draws: int = 1000,
+    per_edge: int = 2,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How much better the second of two predictions is than the first on the same particles, and how sure that is.
+
+    Compared is Pearson's correlation within configurations. Its error comes from a bootstrap that draws regions, as
+    neighbors are alike: each configuration is cut into cubes, as many are drawn with replacement, the same for both.
+    What another test configuration or another training would change is not in it.
+
+    Parameters
+    ----------
+    first, second : shape (T, N) for each test configuration
+    test : labelled configurations
+    draws : of the bootstrap
+    per_edge : cubes along an edge of the box
+    seed : of the draws
+
+    Returns
+    -------
+    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}
+
+    Raises
+    ------
+    ValueError
+        If numbers or shapes of predictions and labels do not agree.
+
+    Notes
+    -----
+    Efron and Tibshirani, An Introduction to the Bootstrap, chapter 8 (blocks).
+    """
+    labels = [required(c, "propensity").astype(np.float64) for c in test]
+    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
+    blocks = [spatial_blocks(c, per_edge) for c in test]
+    n_blocks = per_edge**3
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
+    found = {}
+    for kind, name in enumerate(TYPE_NAMES):
+        differences, spread = [], []
+        for p, q, y, block, c, times in zip(first, second, labels, blocks, test, drawn, strict=True):
+            at = c.types == kind
+            x = np.stack([np.asarray(v, dtype=np.float64)[:, at] for v in (p, q, y)])  # (3, T, n)
+            x -= x.mean(axis=-1, keepdims=True)  # so that sums of squares lose no digits
+            moments = np.concatenate([np.ones_like(x[:1]), x, x * x, x[:2] * x[2]])  # (9, T, n)
+            which = np.eye(n_blocks)[block[at]]  # (n, blocks)
+            sums = moments @ which  # (9, T, blocks)
+            rho = _correlations(sums.sum(axis=-1))
+            differences.append(rho[1] - rho[0])
+            resampled = _correlations(np.einsum("mtb,db->mtd", sums, times))
+            spread.append(resampled[1] - resampled[0])  # (T, draws)
+        found[name] = (np.mean(differences, axis=0), np.mean(spread, axis=0).std(axis=-1))
+    return found
+
+
+def _correlations(sums: np.ndarray) -> np.ndarray:
+    """Of two predictions with the labels, shape (2, ...), from nine sums: 1, p, q, y, p^2, q^2, y^2, py, qy."""
+    n, mean, square, product = sums[0], sums[1:4], sums[4:7], sums[7:9]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = square / n - (mean / n) ** 2
+        return (product / n - mean[:2] * mean[2] / n**2) / np.sqrt(variance[:2] * variance[2])

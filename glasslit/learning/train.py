@@ -1,0 +1,346 @@
+"""Training: one loop that fits on a page, for one process or several.
+
+``fit`` yields one record per epoch and draws nothing; the caller prints or plots.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch, Data
+
+from .. import parallel
+from ..liquid.configuration import Configuration
+from ..liquid.graph import parse_inputs, required
+from ..liquid.kob_andersen import TYPE_NAMES
+from ..models.baselines import STRENGTHS, Ridge
+from ..models.propensity import PropensityNetwork, check_times
+from ..models.se3 import SE3GNN
+from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
+from .metrics import pearson
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train; optimizer defaults are the paper's.
+
+    Parameters
+    ----------
+    epochs : passes over the training graphs
+    learning_rate, betas, weight_decay : of Adam
+    milestones : fractions of the epochs after which the learning rate is halved
+    batch_size : graphs per step, of all processes together
+    num_workers : None: graphs are made once and held in memory, 6 MB for each configuration of 4096 particles. A
+        number: made anew for each step, by so many processes ahead of it; 0 makes them in between
+    position_noise : standard deviation of Gaussian noise on the training positions, sigma_AA, drawn anew each epoch
+    level_weight : None: errors are squared in units of the training set's spread. A number: in units of the spread
+        within each configuration and type, whose mean error is set apart and counts that much
+    seed : of the order of graphs, of dropout and of the noise
+    device : "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"
+    checkpoint : file that an unfinished training resumes from; None keeps nothing
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+    """
+
+    epochs: int = 100
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.99, 0.999)
+    weight_decay: float = 1e-7
+    milestones: tuple[float, ...] = (0.5, 0.7, 0.9)
+    batch_size: int = 1
+    num_workers: int | None = None
+    position_noise: float = 0.0
+    level_weight: float | None = None
+    seed: int = 0
+    device: str = "auto"
+    checkpoint: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("num_workers", 0)):
+            value = getattr(self, name)
+            if (name, value) != ("num_workers", None) and (not isinstance(value, int) or value < least):
+                raise ValueError(f"{name} = {value!r}; expected a whole number of at least {least}")
+        for name in ("learning_rate", "weight_decay", "position_noise", "level_weight"):
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and (value > 0 or (value == 0 and name != "learning_rate"))
+            if not number and (name, value) != ("level_weight", None):
+                allowed = {"learning_rate": "above 0", "level_weight": "of at least 0, or None"}.get(
+                    name, "of at least 0"
+                )
+                raise ValueError(f"{name} = {value!r}; expected a number {allowed}")
+        betas = self.betas if isinstance(self.betas, list | tuple) else ()
+        if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
+            raise ValueError(f"betas = {self.betas!r}; expected two numbers from 0 to less than 1, as (0.99, 0.999)")
+
+    @classmethod
+    def laptop(cls, **changes: Any) -> TrainConfig:
+        """Goes with ``ModelConfig.laptop()`` and a handful of configurations."""
+        return cls(**({"epochs": 400, "learning_rate": 0.01} | changes))
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch brought: losses summed over times (in standardized units), validation score, seconds.
+
+    ``val_rho`` is Pearson's correlation on A particles, within configurations, averaged over times;
+    ``best`` tells whether it is the highest so far.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val_rho: float
+    learning_rate: float
+    seconds: float
+    best: bool
+
+
+class _Graphs:
+    """The graphs of a set of configurations: held in memory, or made when they are needed.
+
+    Parameters
+    ----------
+    net : says what graphs it looks at
+    configurations : the set
+    num_workers, seed : of :class:`TrainConfig`
+    noise : standard deviation on the positions, sigma_AA; then graphs are made when they are needed
+    """
+
+    def __init__(
+        self,
+        net: PropensityNetwork,
+        configurations: Sequence[Configuration],
+        num_workers: int | None,
+        seed: int,
+        noise: float = 0.0,
+    ) -> None:
+        self.configurations, self.num_workers, self.seed, self.noise = configurations, num_workers, seed, noise
+        self.device = net.target_mean.device
+        self.held = [net.graph(c) for c in configurations] if num_workers is None and not noise else None
+        self.net = copy.deepcopy(net).to("cpu" if num_workers else self.device)  # workers see no GPU
+
+    def __len__(self) -> int:
+        return len(self.configurations)
+
+    def __getitem__(self, which: tuple[int, int]) -> Data:
+        """The graph of an epoch and a configuration, by their numbers; noise depends on these and the seed alone."""
+        epoch, k = which
+        if self.held is not None:
+            return self.held[k]
+        c = self.configurations[k]
+        if self.noise:
+            field = parse_inputs(self.net.config.inputs)[0]
+            positions = required(c, field)
+            drawn = np.random.default_rng([self.seed, epoch, k]).normal(scale=self.noise, size=positions.shape)
+            c = c.replace(**{field: positions + drawn})
+        return self.net.graph(c)
+
+    def batches(self, chosen: Sequence[Sequence[int]], epoch: int = 0) -> Iterator[Data]:
+        """One batch of graphs for each list of numbers."""
+        numbers = [[(epoch, k) for k in each] for each in chosen]
+        if not self.num_workers:
+            for each in numbers:
+                yield Batch.from_data_list([self[which] for which in each])
+            return
+        loader: DataLoader[Data] = DataLoader(
+            self,  # type: ignore[arg-type]
+            batch_sampler=numbers,
+            collate_fn=Batch.from_data_list,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),  # its own: what training draws does not depend on who makes graphs
+        )
+        for batch in loader:
+            yield batch.to(self.device)
+
+
+class _Loss(nn.Module):
+    """What training makes small, as a module: several processes add its gradients up."""
+
+    def __init__(self, net: PropensityNetwork, level_weight: float | None) -> None:
+        super().__init__()
+        self.net, self.level_weight = net, level_weight
+
+    def forward(self, batch: Data) -> Tensor:
+        return self.net.training_loss(batch, self.level_weight)
+
+
+@torch.no_grad()
+def _validate(
+    net: PropensityNetwork, graphs: Iterable[Data], level_weight: float | None
+) -> tuple[float, dict[str, np.ndarray]]:
+    """Loss, and Pearson's correlation by type, shape (T,); nan where a label is constant counts as 0.
+
+    Over the graphs of all processes.
+    """
+    net.eval()
+    part = []
+    for g in graphs:
+        p = net.standardized(g)  # within a type, standardizing does not change a correlation
+        arrays = (p.T.cpu().numpy(), g.y.T.cpu().numpy(), g.types.cpu().numpy())
+        part.append((float(net.loss(g, p, level_weight)), *arrays))
+    losses, predictions, labels, types = zip(*parallel.gathered(part), strict=True)
+    rho = pearson(predictions, labels, types)
+    return float(np.mean(losses)), {kind: np.nan_to_num(values) for kind, values in rho.items()}
+
+
+def _check_processes(net: PropensityNetwork, n_train: int, batch_size: int) -> None:
+    """Refuse what several processes cannot do as one would."""
+    size = parallel.world()[1]
+    if size == 1:
+        return
+    if not isinstance(net, SE3GNN):
+        raise ValueError(f"{type(net).__name__} with {size} processes; expected one: only SE3GNN trains in several")
+    last = n_train % batch_size or batch_size
+    if min(last, n_train) < size:
+        raise ValueError(
+            f"batch_size = {batch_size}, {n_train} training configurations: a last batch of {min(last, n_train)} for "
+            f"{size} processes; expected one configuration or more for each: choose another batch_size or n_train"
+        )
+
+
+def fit(
+    net: PropensityNetwork,
+    train: Sequence[Configuration],
+    val: Sequence[Configuration],
+    config: TrainConfig | None = None,
+    *,
+    standardize: bool = True,
+) -> Iterator[EpochRecord]:
+    """Train a network; when the iterator ends it holds the weights with the best validation score.
+
+    With ``config.checkpoint``, every finished epoch is saved. A training that was killed and is called
+    again with the same network, data and settings goes on there; its finished epochs are yielded again,
+    at once. On a CPU it ends with bitwise the weights of one that was left in peace (same machine, same
+    number of threads); on a GPU sums are made in changing order, and it ends with the same up to rounding.
+    The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
+
+    Where the caller has joined a process group of PyTorch's (``torch.distributed.init_process_group()`` under
+    ``torchrun``), each batch is shared out among its processes, and all end with the same network: that of one process
+    with the same ``batch_size``, up to rounding. All have to call it with the same arguments; the first writes the
+    checkpoint.
+
+    Parameters
+    ----------
+    net : trained in place; labels and energies are standardized with the training set's mean and spread. A
+        :class:`~glasslit.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
+    train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
+        ``val`` chooses the epoch, nothing else
+    config : :class:`TrainConfig`
+    standardize : False keeps the mean and spread that the network has, as where a trained one is trained on
+
+    Yields
+    ------
+    :class:`~glasslit.train.EpochRecord`
+
+    Raises
+    ------
+    ValueError
+        If a set is empty, times or labels do not fit the network, an input is missing, or the checkpoint
+        belongs to another training.
+    FloatingPointError
+        If the loss is no longer a number.
+    """
+    config = config or TrainConfig()
+    for name, chosen in (("training", train), ("validation", val)):
+        if not chosen:
+            raise ValueError(f"the {name} set is empty; expected at least one configuration")
+    check_times(train, net.config.n_times)
+    check_times(itertools.chain(train[:1], val), net.config.n_times)
+    _check_processes(net, len(train), config.batch_size)
+    device = resolve_device(config.device)
+    net.to(device)
+    if standardize:
+        net.set_standardization(train)
+    graphs = _Graphs(net, train, config.num_workers, config.seed, config.position_noise)
+    unseen = _Graphs(net, val, config.num_workers, config.seed)
+    own = [[k] for k in parallel.share(range(len(val)))]
+    if isinstance(net, Ridge):
+        yield from _fit_ridge(net, [graphs[0, k] for k in range(len(train))], [unseen[0, k] for k in range(len(val))])
+        return
+    optimizer = torch.optim.Adam(
+        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(
+        optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
+    )
+    elsewhere = ("checkpoint", "device", "num_workers")  # where and how it is computed, not what
+    settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
+    identity = training_identity(net, train, val, settings, device)
+    state = resume(config.checkpoint, identity, net, optimizer, schedule)
+    history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
+    best = state["best"]
+    loss_of: nn.Module = _Loss(net, config.level_weight)
+    if parallel.several():
+        loss_of = DistributedDataParallel(loss_of, broadcast_buffers=False)  # they are the same already
+    yield from history
+
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        begun = time.perf_counter()
+        rate = optimizer.param_groups[0]["lr"]
+        net.train()
+        losses = []
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
+            torch.manual_seed((config.seed << 20) + epoch)
+            order = [parallel.share(each.tolist()) for each in torch.randperm(len(train)).split(config.batch_size)]
+            for batch in graphs.batches(order, epoch):
+                optimizer.zero_grad()
+                loss = loss_of(batch)
+                # Of all particles of the batch, those that this process has: DDP takes the mean over processes.
+                part = batch.num_nodes / int(parallel.total(torch.tensor(batch.num_nodes, device=device)))
+                whole = float(parallel.total(part * loss.detach()))
+                if not np.isfinite(whole):
+                    raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
+                (parallel.world()[1] * part * loss).backward()
+                optimizer.step()
+                losses.append(whole)
+        schedule.step()
+        val_loss, rho = _validate(net, unseen.batches(own), config.level_weight)
+        val_rho = float(rho[TYPE_NAMES[0]].mean())
+        is_best = best is None or val_rho > max(r.val_rho for r in history)
+        if is_best:
+            best = {name: value.detach().clone() for name, value in net.state_dict().items()}
+        record = EpochRecord(
+            epoch, float(np.mean(losses)), val_loss, val_rho, rate, time.perf_counter() - begun, is_best
+        )
+        history.append(record)
+        if parallel.world()[0] == 0:
+            done = [asdict(r) for r in history]
+            save_checkpoint(config.checkpoint, identity, net, optimizer, schedule, done, best)
+        yield record
+
+    net.load_state_dict(best)
+    net.eval()
+
+
+def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[EpochRecord]:
+    """A record for each strength; at the end each (type, time) has the one that validates best."""
+    begun = time.perf_counter()
+    weights, history, scores = net.solutions(train), list[EpochRecord](), []
+    for number, (strength, solution) in enumerate(zip(STRENGTHS, weights, strict=True), start=1):
+        net.set_weights(solution)
+        train_loss, _ = _validate(net, train, None)
+        val_loss, rho = _validate(net, val, None)
+        val_rho = float(rho[TYPE_NAMES[0]].mean())
+        scores.append(np.stack([rho[kind] for kind in TYPE_NAMES]))
+        best = not history or val_rho > max(r.val_rho for r in history)
+        history.append(EpochRecord(number, train_loss, val_loss, val_rho, strength, time.perf_counter() - begun, best))
+        begun = time.perf_counter()
+        yield history[-1]
+    chosen = torch.as_tensor(np.argmax(scores, axis=0))  # (types, T)
+    net.set_weights(torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0])
+    net.eval()

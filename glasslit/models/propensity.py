@@ -1,0 +1,207 @@
+"""What every network of this package has: standardized labels and inputs, a loss, predictions in sigma_AA.
+
+:class:`~glasslit.network.SE3GNN` and the :mod:`~glasslit.baselines` say how particles become numbers; this says what
+the numbers mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torch_geometric.utils import scatter
+
+from ..liquid.configuration import Configuration
+from ..liquid.graph import neighbor_graph, parse_inputs, required
+from ..liquid.kob_andersen import TYPE_NAMES
+from .conditions import conditions
+
+N_TYPES = len(TYPE_NAMES)
+
+
+class PropensityNetwork(nn.Module):
+    """Base of networks that predict propensities; a subclass defines :meth:`standardized`.
+
+    Parameters
+    ----------
+    config : a dataclass with at least ``inputs``, ``cutoff`` and ``n_times``
+    """
+
+    label_times: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+    energy_mean: Tensor
+    energy_std: Tensor
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.needs_energy = parse_inputs(config.inputs)[1] is not None
+        self.n_scalars = N_TYPES + self.needs_energy
+        self.trained_on: dict[str, Any] | None = None
+        self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
+        self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
+        self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
+        self.register_buffer("energy_mean", torch.zeros(N_TYPES))
+        self.register_buffer("energy_std", torch.ones(N_TYPES))
+
+    @property
+    def times(self) -> np.ndarray:
+        """The times of the predictions, shape (T,), Lennard-Jones units; nan before training."""
+        return np.array([float(f"{t:.7g}") for t in self.label_times.tolist()])  # kept in single precision
+
+    def graph(self, configuration: Configuration) -> Data:
+        """What the network looks at, in its precision and on its device."""
+        c, like = self.config, self.target_mean
+        return neighbor_graph(configuration, c.cutoff, c.inputs, like.dtype).to(like.device)
+
+    def scalars(self, graph: Data) -> Tensor:
+        """Type one-hot and, where there is one, the standardized energy: shape (N, n_scalars).
+
+        Raises
+        ------
+        ValueError
+            If the graph was made with another cutoff or other inputs.
+        """
+        cutoffs = torch.as_tensor(graph.cutoff).flatten().tolist()  # one, or one for each graph of a batch
+        inputs = {graph.inputs} if isinstance(graph.inputs, str) else set(graph.inputs)
+        config = self.config
+        if not np.allclose(cutoffs, config.cutoff, rtol=1e-6) or inputs != {config.inputs}:
+            raise ValueError(
+                f"a graph with cutoff {sorted(set(cutoffs))} and inputs {sorted(inputs)}; the network was made for "
+                f"{config.cutoff} and {config.inputs!r}: "
+                f"build it with neighbor_graph(configuration, {config.cutoff}, {config.inputs!r})"
+            )
+        x = graph.x
+        if self.needs_energy:
+            energy = (x[:, -1] - self.energy_mean[graph.types]) / self.energy_std[graph.types]
+            x = torch.cat([x[:, :-1], energy[:, None]], dim=1)
+        return x
+
+    def standardized(self, graph: Data) -> Tensor:
+        """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to predict: define standardized(graph)")
+
+    def forward(self, graph: Data) -> Tensor:
+        """Propensity of each particle at each time, shape (N, T), sigma_AA."""
+        return self.target_mean[graph.types] + self.target_std[graph.types] * self.standardized(graph)
+
+    def standardize(self, graph: Data) -> Tensor:
+        """The graph's labels in the units of :meth:`standardized`; shape (N, T)."""
+        return (graph.y - self.target_mean[graph.types]) / self.target_std[graph.types]
+
+    def loss(self, graph: Data, prediction: Tensor, level_weight: float | None = None) -> Tensor:
+        """Squared error summed over times, averaged over particles, each (type, time) on its own scale.
+
+        Parameters
+        ----------
+        graph : with labels
+        prediction : as :meth:`standardized` gives it, shape (N, T)
+        level_weight : see :class:`~glasslit.train.TrainConfig`
+        """
+        labels = self.standardize(graph)
+        error = prediction - labels
+        if level_weight is None:
+            return error.square().sum(dim=1).mean()
+        group = graph.types if graph.batch is None else graph.types + N_TYPES * graph.batch
+
+        def mean(values: Tensor) -> Tensor:
+            return scatter(values, group, reduce="mean")[group]
+
+        level, variance = mean(error), mean((labels - mean(labels)).square())
+        scale = torch.where(variance > 1e-12, variance, 1.0)
+        return (((error - level).square() + level_weight * level.square()) / scale).sum(dim=1).mean()
+
+    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+        """What training makes small: :meth:`loss`, unless a network learns from more than the labels."""
+        return self.loss(graph, self.standardized(graph), level_weight)
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Take mean and spread of labels and energies, per type, from training configurations, and note what they are.
+
+        The latter is ``trained_on``, as :func:`glasslit.conditions.conditions` has it; None before.
+
+        Raises
+        ------
+        ValueError
+            If labels are missing, or their times differ between configurations or from ``n_times``.
+        """
+        times = check_times(configurations, self.config.n_times)
+        energy_field = parse_inputs(self.config.inputs)[1]
+        each = [
+            (c.types, required(c, "propensity").T, required(c, energy_field) if energy_field else None)
+            for c in configurations
+        ]  # of configurations that are read when they are asked for, no more is held
+        types = np.concatenate([t for t, _, _ in each])
+        labels = np.concatenate([y for _, y, _ in each]).astype(np.float64)
+        energies = np.concatenate([e for _, _, e in each]).astype(np.float64) if energy_field else None
+        for k in range(N_TYPES):
+            if not np.any(types == k):
+                continue
+            self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
+            self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
+            if energies is not None:
+                self.energy_mean[k] = float(energies[types == k].mean())
+                self.energy_std[k] = float(_spread(energies[types == k]))
+        self.label_times.copy_(torch.tensor(times))
+        self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
+
+    @torch.no_grad()
+    def predict(self, configuration: Configuration) -> np.ndarray:
+        """Propensity of each particle of a configuration, without its labels.
+
+        Parameters
+        ----------
+        configuration : holds the positions, and the energy, that ``config.inputs`` names
+
+        Returns
+        -------
+        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``.
+
+        Raises
+        ------
+        ValueError
+            If an input is missing, or the box is shorter than twice the cutoff.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return self(self.graph(configuration)).T.cpu().numpy()
+        finally:
+            self.train(was_training)
+
+    def count_parameters(self) -> dict[str, int]:
+        """Trainable numbers by part."""
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Standard deviation over particles, 1 where everything is equal."""
+    spread = values.std(axis=0)
+    return np.where(spread > 1e-12 * (1 + np.abs(values).max(axis=0)), spread, 1.0)
+
+
+def check_times(configurations: Iterable[Configuration], n_times: int | None = None) -> np.ndarray:
+    """The times that all configurations share, shape (T,).
+
+    Raises
+    ------
+    ValueError
+        If there is no configuration, or times differ between them or in number from ``n_times``.
+    """
+    times: np.ndarray | None = None
+    for c in configurations:
+        if times is None:
+            times = c.times
+        if len(c.times) != len(times) or not np.allclose(c.times, times, rtol=1e-6, atol=0):
+            raise ValueError(f"times differ: {times.tolist()} and {c.times.tolist()}; expected the same in all")
+    if times is None:
+        raise ValueError("no configurations; expected at least one: is the split empty?")
+    if n_times is not None and len(times) != n_times:
+        raise ValueError(f"labels at {len(times)} times, {times.tolist()}; the network has n_times = {n_times}")
+    return times

@@ -1,0 +1,210 @@
+r"""The full network of Pezzicoli et al. (2024): Fig. 4, Eqs. 21-23.
+
+Eight equivariant convolutions with ResNet sums, equivariant batch norm after each, and one linear
+decoder per (time, particle type) on rotation-invariant numbers. Training is :mod:`glasslit.train`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import e3nn.nn
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch_geometric.data import Data
+
+from .. import parallel
+from ..equivariance.convolution import SE3Convolution, bessel_basis
+from ..equivariance.kernels import check_kernel
+from ..equivariance.so3 import spherical_harmonics
+from ..liquid.graph import parse_inputs
+from .propensity import N_TYPES, PropensityNetwork
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network; the defaults are the paper's.
+
+    Parameters
+    ----------
+    layers : number of convolutions
+    channels : copies of each degree l = 0 ... l_max
+    l_max : highest degree
+    cutoff : of graph and radial basis alike, sigma_AA
+    inputs : what the network sees, one of :data:`glasslit.graph.INPUTS`
+    n_times : number of times predicted at once
+    n_basis : Bessel functions
+    hidden : width of the radial network
+    dropout : in the radial network
+    batch_norm_momentum : of the equivariant batch norm
+    kernel : see :func:`glasslit.kernels.select`
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, or a name is unknown.
+    """
+
+    layers: int = 8
+    channels: int = 8
+    l_max: int = 3
+    cutoff: float = 2.0
+    inputs: str = "thermal+E_IS"
+    n_times: int = 10
+    n_basis: int = 10
+    hidden: int = 16
+    dropout: float = 0.3
+    batch_norm_momentum: float = 0.5
+    kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected a whole number of at least 1")
+        if not (isinstance(self.l_max, int) and 0 <= self.l_max <= 11):
+            raise ValueError(
+                f"l_max = {self.l_max!r}; expected a whole number from 0 to 11, which is as far as e3nn goes"
+            )
+        if not self.cutoff > 0 or not 0 <= self.dropout < 1 or not 0 < self.batch_norm_momentum <= 1:
+            raise ValueError(
+                f"cutoff = {self.cutoff}, dropout = {self.dropout}, batch_norm_momentum = {self.batch_norm_momentum}; "
+                "expected cutoff > 0, 0 <= dropout < 1, 0 < batch_norm_momentum <= 1"
+            )
+        parse_inputs(self.inputs)
+        check_kernel(self.kernel)
+
+    @classmethod
+    def laptop(cls, **changes: Any) -> ModelConfig:
+        """A small preset that trains in minutes on two CPU cores."""
+        return cls(**({"layers": 3, "channels": 4, "l_max": 2} | changes))
+
+
+class BatchNorm(e3nn.nn.BatchNorm):
+    """e3nn's equivariant batch norm, over the particles of all processes that train together."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h (N, irreps.dim), normalized."""
+        if not (self.training and parallel.several()):
+            return super().forward(h)
+        scalar = torch.tensor([k.ir.l == 0 for k in self.irreps for _ in range(k.dim)], device=h.device)
+        center = parallel.mean(h) * scalar
+        blocks = parallel.mean((h - center).square()).split([k.dim for k in self.irreps])
+        norm = torch.cat([b.reshape(k.mul, k.ir.dim).mean(dim=1) for b, k in zip(blocks, self.irreps, strict=True)])
+        statistics = {"running_mean": center[scalar], "running_var": norm}
+        with torch.no_grad():
+            for name, value in statistics.items():
+                getattr(self, name).lerp_(value, self.momentum)
+        self.eval()  # what e3nn does with running statistics, done with these
+        try:
+            return functional_call(self, statistics, (h,))
+        finally:
+            self.train()
+
+
+class SE3GNN(PropensityNetwork):
+    """Positions in, propensity out; turning the input turns the hidden features and changes no prediction.
+
+    Parameters
+    ----------
+    config : :class:`ModelConfig`; the paper's by default
+
+    Examples
+    --------
+    >>> net = SE3GNN()
+    >>> {k: v for k, v in net.count_parameters().items() if k != "batch_norm"}
+    {'radial': 35664, 'mixing': 16000, 'decoder': 640}
+    """
+
+    config: ModelConfig
+    irreps: o3.Irreps
+
+    def __init__(self, config: ModelConfig | None = None) -> None:
+        config = config or ModelConfig()
+        super().__init__(config)
+        scalars = o3.Irreps([(self.n_scalars, (0, 1))])
+        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
+        incoming = scalars
+        for _ in range(config.layers):
+            convolution = SE3Convolution(
+                incoming, config.channels, config.l_max, config.n_basis, config.hidden, config.dropout, config.kernel
+            )
+            self.convolutions.append(convolution)
+            self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
+            incoming = convolution.irreps_out + scalars
+        self.irreps = self.convolutions[-1].irreps_out
+        invariants = config.channels * (config.l_max + 1)
+        # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
+        self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
+
+    def features(self, graph: Data) -> Tensor:
+        """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
+        x = self.scalars(graph)
+        edges = self.edges(graph)
+        h = None
+        for number in range(self.config.layers):
+            h = self.layer(number, h, x, edges, graph)
+        assert h is not None
+        return h
+
+    def edges(self, graph: Data) -> tuple[Tensor, Tensor]:
+        """What all layers know of the edges: harmonics (E, (l_max + 1)^2) and radial functions (E, N_b)."""
+        harmonics = spherical_harmonics(self.config.l_max, graph.vector)
+        distance = torch.linalg.vector_norm(graph.vector, dim=1)
+        return harmonics, bessel_basis(distance, self.config.cutoff, self.config.n_basis)
+
+    def layer(self, number: int, h: Tensor | None, x: Tensor, edges: tuple[Tensor, Tensor], graph: Data) -> Tensor:
+        """Features after one layer, (N, self.irreps.dim), from those before it (None before the first) and scalars."""
+        incoming = x if h is None else torch.cat([h, x], dim=1)
+        change = self.norms[number](self.convolutions[number](incoming, *edges, graph))
+        return change if h is None else h + change
+
+    def invariants(self, graph: Data) -> Tensor:
+        """``[h^0, |h^1|, ..., |h^l_max|]`` of each particle, shape (N, channels (l_max + 1))."""
+        return self.invariants_of(self.features(graph))
+
+    def invariants_of(self, features: Tensor) -> Tensor:
+        """The same, of features that are at hand."""
+        parts = []
+        for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):
+            vectors = block.reshape(len(block), kind.mul, kind.ir.dim)
+            parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
+        return torch.cat(parts, dim=1)
+
+    def standardized(self, graph: Data) -> Tensor:
+        """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
+        return self.decoded(self.invariants(graph), graph.types)
+
+    def decoded(self, invariants: Tensor, types: Tensor) -> Tensor:
+        """Each particle's invariants by the decoder of its type, shape (N, T)."""
+        every_type = torch.einsum("nk,stk->nst", invariants, self.decoder)
+        own = types[:, None, None].expand(-1, 1, self.config.n_times)
+        return every_type.gather(1, own)[:, 0]
+
+    def count_parameters(self) -> dict[str, int]:
+        """Trainable numbers by part: radial, mixing, decoder, and batch_norm (the equivariant one's affine weights)."""
+
+        def count(modules: Any) -> int:
+            return sum(p.numel() for module in modules for p in module.parameters())
+
+        return {
+            "radial": count(c.radial for c in self.convolutions),
+            "mixing": count(c.mixing for c in self.convolutions),
+            "decoder": self.decoder.numel(),
+            "batch_norm": count(self.norms),
+        }
+
+
+def config_to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Plain values of a config, for checkpoints."""
+    return asdict(config)
+
+
+def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """The reverse, refusing names that no :class:`ModelConfig` has."""
+    unknown = set(values) - {f.name for f in fields(ModelConfig)}
+    if unknown:
+        raise ValueError(f"unknown model settings {sorted(unknown)}; expected {[f.name for f in fields(ModelConfig)]}")
+    return ModelConfig(**values)

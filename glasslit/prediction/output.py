@@ -1,0 +1,83 @@
+"""Predictions in a file: extended XYZ, where OVITO and ASE read them, and which a killed run goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import islice
+from pathlib import Path
+
+import ase.io
+import numpy as np
+
+from ..liquid.configuration import Configuration
+from ..models.propensity import PropensityNetwork
+
+
+def predicted_atoms(configuration: Configuration, model: PropensityNetwork, prediction: np.ndarray) -> ase.Atoms:
+    """The configuration as ASE ``Atoms`` with an array ``predicted_t{time:g}`` for each time, sigma_AA.
+
+    Parameters
+    ----------
+    configuration : as it was predicted
+    model : whose times are the names
+    prediction : shape (T, N), sigma_AA
+    """
+    atoms = configuration.to_ase()
+    for t, values in zip(model.times, prediction, strict=True):
+        atoms.set_array(f"predicted_t{t:g}", np.asarray(values, dtype=np.float64))
+    return atoms
+
+
+class PredictionFile:
+    """Extended XYZ that grows frame by frame: a killed run goes on after the last whole one.
+
+    Parameters
+    ----------
+    path : what it is called once it is whole; until then ".unfinished" is added
+    task : what makes the frames; an unfinished file of another task is refused
+
+    Raises
+    ------
+    ValueError
+        If the file exists, has another ending than .extxyz or .xyz, or there is an unfinished one of another task.
+    """
+
+    def __init__(self, path: str | Path, task: str) -> None:
+        self.path = Path(path)
+        if self.path.suffix not in (".extxyz", ".xyz"):
+            raise ValueError(f"{path}: extended XYZ is written; expected a name that ends in .extxyz or .xyz")
+        if self.path.exists():
+            raise ValueError(f"{path} exists; expected a new name, so that nothing is lost: delete it, or name another")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.partial = self.path.with_name(self.path.name + ".unfinished")
+        self.task = hashlib.sha256(task.encode()).hexdigest()[:16]
+        self.done = 0
+        if self.partial.is_file():
+            self._go_on()
+
+    def _go_on(self) -> None:
+        whole = 0
+        with self.partial.open("r+b") as content:
+            while (first := content.readline()).strip().isdigit():
+                header = content.readline()
+                if header and f"task={self.task}".encode() not in header:
+                    raise ValueError(
+                        f"{self.partial} is an unfinished prediction of other frames or by another model; expected the "
+                        "same: finish it as it was, or delete it"
+                    )
+                rows = list(islice(content, int(first)))
+                if len(rows) < int(first) or not rows[-1].endswith(b"\n"):
+                    break
+                whole, self.done = content.tell(), self.done + 1
+            content.truncate(whole)
+
+    def write(self, atoms: ase.Atoms) -> None:
+        """Append a frame."""
+        atoms.info["task"] = self.task
+        ase.io.write(self.partial, atoms, format="extxyz", append=True)
+        self.done += 1
+
+    def finish(self) -> Path:
+        """Give it its name."""
+        self.partial.replace(self.path)
+        return self.path
