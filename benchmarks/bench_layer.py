@@ -20,7 +20,7 @@ from peers import PEERS, available
 
 import glasslit as gl
 from glasslit import so3
-from glasslit.kernels import Coupling
+from glasslit.equivariance.kernels import Coupling
 from glasslit.provenance import data_hash
 
 COUPLING, HIDDEN = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3), 16

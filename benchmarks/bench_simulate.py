@@ -19,10 +19,11 @@ import torch
 from common import machine, roofline, save, table
 
 import glasslit as gl
-from glasslit.kob_andersen import TAU_ALPHA
+from glasslit.liquid.kob_andersen import TAU_ALPHA
 from glasslit.provenance import data_hash
-from glasslit.simulate.engines import Run, make_engine
+from glasslit.simulate.engines import make_engine
 from glasslit.simulate.protocol import maxwell_boltzmann
+from glasslit.simulate.run import Run
 
 FLOPS_PER_PAIR = 27
 """Of a listed pair: 3 scalings, 5 for the squared distance, 1 root, 12 for the force, 6 to add it up."""
@@ -63,7 +64,7 @@ def gamdpy_rate(c: gl.Configuration, until: float) -> float:
     """gamdpy (Ingebrigtsen et al.), one system on the whole GPU, the same potential and time step."""
     import gamdpy as gp
 
-    from glasslit.kob_andersen import EPSILON, SIGMA
+    from glasslit.liquid.kob_andersen import EPSILON, SIGMA
 
     configuration = gp.Configuration(D=3)
     configuration["r"] = (np.mod(c.positions, c.box) - c.box / 2).astype(np.float32)

@@ -18,9 +18,9 @@ from common import machine, peak_memory, save, seconds, table
 from plain_gnn import BapstGNN, bapst_loss, botan_loss
 
 import glasslit as gl
-from glasslit.layer import SE3Convolution, bessel_basis
+from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
+from glasslit.equivariance.so3 import spherical_harmonics
 from glasslit.provenance import data_hash
-from glasslit.so3 import spherical_harmonics
 
 REFERENCE_BYTES = 26_000  # of one layer, per edge
 

@@ -12,7 +12,7 @@ import steps
 from bench_layer import COUPLING, problem
 from common import machine, peak_memory, save, seconds, table
 
-from glasslit.kernels.plan import RadialWeights, dense, plan_of
+from glasslit.equivariance.kernels.plan import RadialWeights, dense, plan_of
 from glasslit.provenance import data_hash
 
 

@@ -24,9 +24,9 @@ import torch
 from common import machine, peak_memory, save, table
 
 import glasslit as gl
-from glasslit.graph import required
+from glasslit.equivariance.so3 import cube_rotations
+from glasslit.liquid.graph import required
 from glasslit.provenance import data_hash
-from glasslit.so3 import cube_rotations
 from glasslit.testing import write_glassbench
 
 WAYS = {"held": None, "in between": 0, "one worker": 1, "two workers": 2}

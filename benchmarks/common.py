@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from glasslit.kernels import Coupling
-from glasslit.kernels.coupling import coefficients
+from glasslit.equivariance.kernels import Coupling
+from glasslit.equivariance.kernels.coupling import coefficients
 from glasslit.provenance import card
 
 RESULTS = Path(__file__).parent / "results"

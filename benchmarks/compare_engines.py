@@ -19,7 +19,7 @@ from common import RESULTS, table
 
 import glasslit as gl
 from glasslit import metrics
-from glasslit.kob_andersen import TAU_ALPHA, TIME_GRIDS, WAVE_NUMBER
+from glasslit.liquid.kob_andersen import TAU_ALPHA, TIME_GRIDS, WAVE_NUMBER
 from glasslit.provenance import card, data_hash
 from glasslit.simulate.engines import make_engine
 from glasslit.simulate.protocol import label

@@ -13,10 +13,10 @@ from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Data
 
-from glasslit.kernels import Coupling, RadialWeights, contract, select
-from glasslit.kernels.plan import plan_of
-from glasslit.kernels.reference import tensor_product
-from glasslit.so3 import irreps
+from glasslit.equivariance.kernels import Coupling, RadialWeights, contract, select
+from glasslit.equivariance.kernels.plan import plan_of
+from glasslit.equivariance.kernels.reference import tensor_product
+from glasslit.equivariance.so3 import irreps
 
 Layer = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor | tuple[Tensor, ...]]
 

@@ -11,9 +11,9 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from glasslit.kernels import Coupling, cpu, reference
-from glasslit.kernels.coupling import coefficients
-from glasslit.kernels.plan import Plan
+from glasslit.equivariance.kernels import Coupling, cpu, reference
+from glasslit.equivariance.kernels.coupling import coefficients
+from glasslit.equivariance.kernels.plan import Plan
 
 
 def loops(h, Y, weights, plan, coupling, n_edges=None):

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 import glasslit as gl
-from glasslit.kob_andersen import TIME_GRIDS
+from glasslit.liquid.kob_andersen import TIME_GRIDS
 from glasslit.simulate import collect, label
 from glasslit.simulate.lammps import LammpsEngine
 

@@ -33,7 +33,7 @@ def join(device: str = "auto") -> None:
 
     Parameters
     ----------
-    device : as in :class:`~glasslit.train.TrainConfig`
+    device : as in :class:`~glasslit.learning.train.TrainConfig`
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return

@@ -291,7 +291,7 @@ def comparison(table: Any) -> Figure:
 
     Parameters
     ----------
-    table : as :func:`glasslit.comparison.compare` returns it; dashed are its ceiling and what the labels have
+    table : as :func:`~glasslit.prediction.comparison.compare` makes it; dashed are its ceiling and what the labels have
     """
     figure, axes = _figure(3)
     table = table[table.type == "A"]

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.baselines import BASELINES, STRENGTHS, BaselineConfig, baseline
-from glasslit.descriptors import coarse_grained
-from glasslit.periodic import minimum_image
-from glasslit.so3 import cube_rotations, random_rotations
+from glasslit.equivariance.so3 import cube_rotations, random_rotations
+from glasslit.liquid.periodic import minimum_image
+from glasslit.models.baselines import BASELINES, STRENGTHS, BaselineConfig, baseline
+from glasslit.models.descriptors import coarse_grained
 from glasslit.testing import assert_equivariant, equivariance_error, random_liquid, shuffle_labels
 
 SMALL = {"width": 8, "steps": 2, "n_times": 2, "inputs": "thermal+E_IS"}

@@ -9,8 +9,8 @@ import torch
 
 import glasslit as gl
 from glasslit import so3
-from glasslit.kernels import Coupling
-from glasslit.kernels.plan import plan_of
+from glasslit.equivariance.kernels import Coupling
+from glasslit.equivariance.kernels.plan import plan_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
@@ -67,7 +67,7 @@ def test_peers_that_are_here_agree_with_e3nn():
     found = dict(peers.available(graph, coupling, "cpu", ["e3nn", "glasslit", "OpenEquivariance"]))
     assert isinstance(found["OpenEquivariance"], str)  # needs a GPU, and says so
     ours, flat = found["glasslit"](*inputs), found["e3nn"](*inputs)
-    from glasslit.kernels.plan import from_blocks
+    from glasslit.equivariance.kernels.plan import from_blocks
 
     assert torch.allclose(from_blocks(ours), flat, rtol=0, atol=1e-5 * float(flat.abs().max()))
 

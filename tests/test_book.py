@@ -23,7 +23,7 @@ from packaging.utils import canonicalize_name
 
 import glasslit as gl
 from glasslit import provenance
-from glasslit.sweep import read_sweep
+from glasslit.learning.sweep import read_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"

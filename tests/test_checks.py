@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.checks import ENERGY_PER_STEP, FORCE_PER_STEP, Check, _step, check_data, describe
 from glasslit.cli import main
-from glasslit.kob_andersen import TAU_ALPHA, energy_per_particle, forces
+from glasslit.data.checks import ENERGY_PER_STEP, FORCE_PER_STEP, Check, _step, check_data, describe
+from glasslit.liquid.kob_andersen import TAU_ALPHA, energy_per_particle, forces
 
 RELATIVES = "most shared places, validation and test"
 

@@ -8,12 +8,12 @@ import pytest
 
 import glasslit as gl
 from glasslit.cli import main
-from glasslit.comparison import compare
-from glasslit.heterogeneity import chi4, correlation_length, overlap
-from glasslit.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
-from glasslit.metrics import pearson
+from glasslit.data.published import published_predictions, with_energies
+from glasslit.learning.metrics import pearson
+from glasslit.liquid.heterogeneity import chi4, correlation_length, overlap
+from glasslit.liquid.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.prediction import find_model
-from glasslit.published import published_predictions, with_energies
+from glasslit.prediction.comparison import compare
 from glasslit.testing import write_glassbench
 
 STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}

@@ -4,9 +4,9 @@ import pytest
 from scipy.special import sph_harm_y
 
 import glasslit as gl
-from glasslit.descriptors import averaged, bond_order, radial_densities
-from glasslit.periodic import minimum_image
-from glasslit.so3 import random_rotations
+from glasslit.equivariance.so3 import random_rotations
+from glasslit.liquid.periodic import minimum_image
+from glasslit.models.descriptors import averaged, bond_order, radial_densities
 from glasslit.testing import random_liquid
 
 # Steinhardt, Nelson, Ronchetti, PRB 28, 784 (1983), and Mickel et al., J. Chem. Phys. 138, 044501 (2013)
@@ -99,7 +99,7 @@ def test_nothing_changes_when_the_liquid_turns_and_components_would():
 def test_many_neighbors_are_worked_on_in_pieces(monkeypatch):
     c = random_liquid(300)
     whole = radial_densities(c, [1.0], 0.1), bond_order(c, [6], cutoff=1.5)
-    monkeypatch.setattr("glasslit.descriptors._AT_ONCE", 97)
+    monkeypatch.setattr("glasslit.models.descriptors._AT_ONCE", 97)
     assert radial_densities(c, [1.0], 0.1) == pytest.approx(whole[0])
     assert bond_order(c, [6], cutoff=1.5) == pytest.approx(whole[1])
 

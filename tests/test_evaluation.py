@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit.evaluation import paired_gain
-from glasslit.metrics import spatial_blocks
+from glasslit.learning.evaluation import paired_gain
+from glasslit.liquid.structure import spatial_blocks
 from glasslit.testing import random_liquid
 
 

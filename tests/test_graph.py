@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch
 
 import glasslit as gl
-from glasslit.graph import INPUTS
+from glasslit.liquid.graph import INPUTS
 from glasslit.testing import random_liquid
 
 

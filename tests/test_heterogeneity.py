@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glasslit as gl
-from glasslit.heterogeneity import chi4, chi4_of_regions, correlation_length, g4, overlap, s4
-from glasslit.periodic import minimum_image
+from glasslit.liquid.heterogeneity import chi4, chi4_of_regions, correlation_length, g4, overlap, s4
+from glasslit.liquid.periodic import minimum_image
 
 BOX = np.full(3, 6.0)
 

@@ -8,9 +8,9 @@ from torch_geometric.data import Batch, Data
 
 import glasslit as gl
 from glasslit import kernels, so3
-from glasslit.kernels import Coupling, RadialWeights, codegen, contract_scatter, cpu, plan
-from glasslit.kernels.coupling import coefficients, default_dtype
-from glasslit.layer import SE3Convolution, bessel_basis
+from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
+from glasslit.equivariance.kernels import Coupling, RadialWeights, codegen, contract_scatter, cpu, plan
+from glasslit.equivariance.kernels.coupling import coefficients, default_dtype
 from glasslit.testing import random_liquid
 
 PAPER = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from test_kernels import COUPLINGS, GRAPHS, PAPER, assert_close, graph_of, random_inputs, results
 
-from glasslit.kernels import Coupling, gpu
+from glasslit.equivariance.kernels import Coupling, gpu
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 here = pytest.mark.skipif(
@@ -82,7 +82,7 @@ def test_results_are_bitwise_the_same_from_run_to_run():
 
 
 def _plan(graph):
-    from glasslit.kernels.plan import plan_of
+    from glasslit.equivariance.kernels.plan import plan_of
 
     return plan_of(graph, graph.num_nodes)
 

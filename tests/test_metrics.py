@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import glasslit as gl
-from glasslit.metrics import local_density, spatial_blocks, trivial_prediction
+from glasslit.learning.metrics import trivial_prediction
+from glasslit.liquid.structure import local_density, spatial_blocks
 from glasslit.testing import random_liquid
 
 

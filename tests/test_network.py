@@ -5,7 +5,7 @@ from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit import so3
-from glasslit.layer import bessel_basis
+from glasslit.equivariance.convolution import bessel_basis
 from glasslit.testing import BROKEN, assert_equivariant, equivariance_error, random_liquid
 
 

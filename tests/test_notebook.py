@@ -16,7 +16,7 @@ import papermill
 import pytest
 
 import glasslit as gl
-from glasslit.configuration import SPLITS
+from glasslit.liquid.configuration import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "book" / "train.ipynb"

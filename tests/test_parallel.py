@@ -11,7 +11,7 @@ import torch
 
 import glasslit as gl
 from glasslit import parallel
-from glasslit.layer import BatchNorm1d
+from glasslit.equivariance.convolution import BatchNorm1d
 
 HERE = Path(__file__).parent
 START = """
@@ -102,8 +102,8 @@ SUMS = (
     START
     + """
 from glasslit import parallel
-from glasslit.layer import BatchNorm1d
-from glasslit.network import BatchNorm
+from glasslit.equivariance.convolution import BatchNorm1d
+from glasslit.models.se3 import BatchNorm
 rank, size = parallel.world()
 rows = torch.arange(35.0, dtype=torch.float64).reshape(5, 7).sin()
 mine = rows[:2] if rank == 0 else rows[2:]

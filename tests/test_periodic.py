@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glasslit.periodic import minimum_image, neighbor_distances, neighbor_pairs, wrap
+from glasslit.liquid.periodic import minimum_image, neighbor_distances, neighbor_pairs, wrap
 
 
 def brute_force(positions, box, cutoff):

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.baselines import baseline
 from glasslit.cli import main
-from glasslit.conditions import conditions, outside
+from glasslit.data.store import shipped_models
+from glasslit.data.trajectory import read_trajectory
+from glasslit.models.baselines import baseline
+from glasslit.models.conditions import conditions, outside
 from glasslit.prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
-from glasslit.store import shipped_models
 from glasslit.testing import random_liquid
-from glasslit.trajectory import read_trajectory
 
 MAP = {"H": "A", "He": "B"}
 

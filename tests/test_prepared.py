@@ -12,8 +12,8 @@ import pytest
 
 import glasslit as gl
 from glasslit import prepared
-from glasslit.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
-from glasslit.store import LazyConfigurations
+from glasslit.data.store import LazyConfigurations
+from glasslit.liquid.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.testing import write_glassbench
 
 TEMPLATE = Path(__file__).parents[1] / "book" / "train.ipynb"
@@ -173,7 +173,7 @@ def test_bapst_folders_are_quenched_on_demand(published, cache, tmp_path, monkey
     assert test.potential == "unshifted"
 
 
-def test_lazy_configurations_are_a_sequence_that_holds_nothing(benchmark, cache):
+def test_lazy_configurations_are_a_sequence_that_holds_nothing():
     lazy = gl.load("starter", T=0.50, lazy=True)
     eager = gl.load("starter", T=0.50)
     assert isinstance(lazy, LazyConfigurations)

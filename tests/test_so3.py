@@ -3,7 +3,7 @@ import torch
 from e3nn import o3
 
 from glasslit import so3
-from glasslit.kernels.reference import default_dtype
+from glasslit.equivariance.kernels.reference import default_dtype
 
 
 def test_parity_of_harmonics():

@@ -4,8 +4,8 @@ import pytest
 
 import glasslit as gl
 from glasslit import store
-from glasslit.periodic import minimum_image
-from glasslit.store import ARRAYS, ATTRIBUTES
+from glasslit.data.store import ARRAYS, ATTRIBUTES
+from glasslit.liquid.periodic import minimum_image
 from glasslit.testing import random_liquid
 
 

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from glasslit import cli
-from glasslit.sweep import read_sweep, results, side_by_side, summary, sweep
+from glasslit.learning.sweep import read_sweep, results, side_by_side, summary, sweep
 
 BODY = """
 import json, os, time

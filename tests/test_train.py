@@ -15,9 +15,9 @@ import torch
 from torch_geometric.data import Batch
 
 import glasslit as gl
-from glasslit.checkpoint import MODEL_FORMAT, resolve_device
+from glasslit.learning.checkpoint import MODEL_FORMAT, resolve_device
+from glasslit.learning.train import _Graphs
 from glasslit.testing import random_liquid, shuffle_labels
-from glasslit.train import _Graphs
 
 SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
 
@@ -142,7 +142,7 @@ def test_noise_is_on_training_positions_only_and_new_each_epoch(monkeypatch):
         seen.append(c.positions)
         return gl.neighbor_graph(c, *args)
 
-    monkeypatch.setattr("glasslit.propensity.neighbor_graph", spy)
+    monkeypatch.setattr("glasslit.models.propensity.neighbor_graph", spy)
     trained(train, val, epochs=3, position_noise=0.05)
     assert [c.hash() for c in train + val] == before
     assert np.array_equal(seen[0], val[0].positions)

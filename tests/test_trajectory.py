@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit.kob_andersen import WAVE_NUMBER
+from glasslit.data.trajectory import from_isoconfigurational, iterate_trajectory, read_trajectory
+from glasslit.liquid.kob_andersen import WAVE_NUMBER
 from glasslit.simulate.lammps import _lammps_class
 from glasslit.testing import random_liquid
-from glasslit.trajectory import from_isoconfigurational, iterate_trajectory, read_trajectory
 
 MAP = {1: "A", 2: "B"}
 BOX = np.array([6.0, 7.0, 8.0])

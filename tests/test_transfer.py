@@ -8,8 +8,7 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.testing import random_liquid, shuffle_labels
-from glasslit.transfer import (
+from glasslit.learning.transfer import (
     fine_tune,
     matched_times,
     refit_decoder,
@@ -17,6 +16,7 @@ from glasslit.transfer import (
     transfer_refit,
     transfer_test,
 )
+from glasslit.testing import random_liquid, shuffle_labels
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORT = gl.TrainConfig(epochs=2, learning_rate=1e-4)

@@ -1,7 +1,7 @@
 """Published data sets of the field: read their files. The only module that unpickles anything.
 
 Bapst et al. (2020) pickles, BOTAN (Shiba et al. 2023) and GlassBench (Jung et al. 2023) ``.npz`` files
-become :class:`~glasslit.configuration.Configuration`; units are Lennard-Jones units in all three.
+become :class:`~glasslit.liquid.configuration.Configuration`; units are Lennard-Jones units in all three.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The HDF5 schema: one file per data set, one group per configuration. The only module that knows h5py.
 
-``/{T:.2f}/{index:04d}`` holds the fields of a :class:`~glasslit.configuration.Configuration`:
+``/{T:.2f}/{index:04d}`` holds the fields of a :class:`~glasslit.liquid.configuration.Configuration`:
 arrays as datasets, the rest as attributes. Files are written beside their place and renamed, so
 a killed writer leaves nothing half-written.
 """
@@ -73,8 +73,8 @@ def save(
     path : where to; an existing file is replaced at the end, in one step
     configurations : each with a temperature; of an iterator no more than one is held at a time
     name, licence, citation : attributes of the file; the name is the file's stem unless given
-    compact : a third of the size: numbers rounded to :data:`~glasslit.store.DECIMALS`, positions moved into the box, of
-        the two half-ensembles only the first (the second follows from the mean)
+    compact : a third of the size: numbers rounded to :data:`~glasslit.data.store.DECIMALS`, positions moved into the
+        box, of the two half-ensembles only the first (the second follows from the mean)
 
     Returns
     -------
@@ -223,7 +223,7 @@ def load(
 
     Returns
     -------
-    list of :class:`~glasslit.configuration.Configuration`, by temperature and index; if lazy, a sequence of them.
+    list of :class:`~glasslit.Configuration`, by temperature and index; if lazy, a sequence of them.
 
     Raises
     ------

@@ -101,7 +101,7 @@ class SE3Convolution(nn.Module):
     channels : copies of each degree that come out
     l_max : highest degree of harmonics and results
     n_basis, hidden, dropout : of the radial network
-    kernel : see :func:`glasslit.kernels.select`
+    kernel : see :func:`glasslit.equivariance.kernels.select`
 
     Examples
     --------

@@ -159,12 +159,12 @@ def save_model(net: PropensityNetwork, path: str | Path) -> None:
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Any:
-    """A trained network, ready to predict: an :class:`~glasslit.network.SE3GNN`, or one of the baselines.
+    """A trained network, ready to predict: an :class:`~glasslit.models.se3.SE3GNN`, or one of the baselines.
 
     Parameters
     ----------
     path : a ``model.pt`` of a run; loaded without running code from it
-    device : as in :class:`~glasslit.train.TrainConfig`
+    device : as in :class:`~glasslit.learning.train.TrainConfig`
 
     Raises
     ------
@@ -187,7 +187,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Any:
 
 
 def find_model(name: str | Path) -> Any:
-    """A network of :func:`glasslit.store.shipped_models` by name, or that of a file.
+    """A network of :func:`glasslit.data.store.shipped_models` by name, or that of a file.
 
     Raises
     ------

@@ -14,12 +14,9 @@ from numpy.typing import ArrayLike
 
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TYPE_NAMES
-from ..liquid.structure import local_density, radial_distribution, spatial_blocks
-
-__all__ = [
-    "Reduce", "local_density", "noise_ceiling", "on_lines", "pearson", "radial_distribution", "spatial_blocks",
-    "straight_lines", "trivial_prediction",
-]  # fmt: skip
+from ..liquid.structure import local_density as local_density
+from ..liquid.structure import radial_distribution as radial_distribution
+from ..liquid.structure import spatial_blocks as spatial_blocks
 
 Reduce = Literal["mean", "pooled"]
 

@@ -236,7 +236,7 @@ def fit(
     Parameters
     ----------
     net : trained in place; labels and energies are standardized with the training set's mean and spread. A
-        :class:`~glasslit.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
+        :class:`~glasslit.models.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
     train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
         ``val`` chooses the epoch, nothing else
     config : :class:`TrainConfig`
@@ -244,7 +244,7 @@ def fit(
 
     Yields
     ------
-    :class:`~glasslit.train.EpochRecord`
+    :class:`~glasslit.learning.train.EpochRecord`
 
     Raises
     ------

@@ -36,7 +36,7 @@ _COINCIDENT = 1e-6  # sigma_AA: two centers closer than this are the same spot
 class Configuration:
     """Positions of N particles, and the labels and energies that belong to them.
 
-    Field names, shapes and units are those of the HDF5 schema (:mod:`glasslit.store`). Arrays are
+    Field names, shapes and units are those of the HDF5 schema (:mod:`glasslit.data.store`). Arrays are
     copied and read-only. Fields that a source does not provide are ``None`` (``times`` is empty).
 
     Parameters

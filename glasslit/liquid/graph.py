@@ -41,7 +41,7 @@ def parse_inputs(inputs: str) -> tuple[str, str | None]:
     Raises
     ------
     ValueError
-        If the name is not one of :data:`~glasslit.graph.INPUTS`.
+        If the name is not one of :data:`~glasslit.liquid.graph.INPUTS`.
     """
     if inputs not in INPUTS:
         raise ValueError(f"inputs {inputs!r}; expected one of {', '.join(INPUTS)}")
@@ -74,8 +74,8 @@ def neighbor_graph(
     ----------
     configuration : the particles
     cutoff : sigma_AA; 2.0 gives about 40 neighbors at density 1.2
-    inputs : one of :data:`~glasslit.graph.INPUTS`: "thermal" or "IS" positions, each alone or with "+E_thermal" or
-        "+E_IS"
+    inputs : one of :data:`~glasslit.liquid.graph.INPUTS`: "thermal" or "IS" positions, each alone or with
+        "+E_thermal" or "+E_IS"
     dtype : of vectors, energies and labels (the geometry is computed in float64)
 
     Returns

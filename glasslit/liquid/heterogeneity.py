@@ -94,7 +94,7 @@ def chi4_of_regions(
     Parameters
     ----------
     overlap, other : shape (S, ..., N), as in :func:`chi4`; S may be 1
-    regions : shape (S, N), which region each particle is in, as :func:`glasslit.metrics.spatial_blocks` tells
+    regions : shape (S, N), which region each particle is in, as :func:`glasslit.liquid.structure.spatial_blocks` tells
 
     Returns
     -------

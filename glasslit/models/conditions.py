@@ -32,7 +32,7 @@ def conditions(configurations: Sequence[Configuration], cutoff: float, inputs: s
     ----------
     configurations : at least one
     cutoff : of the neighbors, sigma_AA
-    inputs : one of :data:`glasslit.graph.INPUTS`; its positions are those whose neighbors are counted
+    inputs : one of :data:`glasslit.liquid.graph.INPUTS`; its positions are those whose neighbors are counted
 
     Returns
     -------

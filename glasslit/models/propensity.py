@@ -1,7 +1,7 @@
 """What every network of this package has: standardized labels and inputs, a loss, predictions in sigma_AA.
 
-:class:`~glasslit.network.SE3GNN` and the :mod:`~glasslit.baselines` say how particles become numbers; this says what
-the numbers mean.
+:class:`~glasslit.models.se3.SE3GNN` and the :mod:`~glasslit.models.baselines` say how particles become numbers; this
+says what the numbers mean.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class PropensityNetwork(nn.Module):
         ----------
         graph : with labels
         prediction : as :meth:`standardized` gives it, shape (N, T)
-        level_weight : see :class:`~glasslit.train.TrainConfig`
+        level_weight : see :class:`~glasslit.learning.train.TrainConfig`
         """
         labels = self.standardize(graph)
         error = prediction - labels
@@ -124,7 +124,7 @@ class PropensityNetwork(nn.Module):
     def set_standardization(self, configurations: Sequence[Configuration]) -> None:
         """Take mean and spread of labels and energies, per type, from training configurations, and note what they are.
 
-        The latter is ``trained_on``, as :func:`glasslit.conditions.conditions` has it; None before.
+        The latter is ``trained_on``, as :func:`glasslit.models.conditions.conditions` has it; None before.
 
         Raises
         ------

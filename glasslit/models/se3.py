@@ -1,7 +1,7 @@
 r"""The full network of Pezzicoli et al. (2024): Fig. 4, Eqs. 21-23.
 
 Eight equivariant convolutions with ResNet sums, equivariant batch norm after each, and one linear
-decoder per (time, particle type) on rotation-invariant numbers. Training is :mod:`glasslit.train`.
+decoder per (time, particle type) on rotation-invariant numbers. Training is :mod:`glasslit.learning.train`.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class ModelConfig:
     channels : copies of each degree l = 0 ... l_max
     l_max : highest degree
     cutoff : of graph and radial basis alike, sigma_AA
-    inputs : what the network sees, one of :data:`glasslit.graph.INPUTS`
+    inputs : what the network sees, one of :data:`glasslit.liquid.graph.INPUTS`
     n_times : number of times predicted at once
     n_basis : Bessel functions
     hidden : width of the radial network
     dropout : in the radial network
     batch_norm_momentum : of the equivariant batch norm
-    kernel : see :func:`glasslit.kernels.select`
+    kernel : see :func:`glasslit.equivariance.kernels.select`
 
     Raises
     ------

@@ -30,11 +30,11 @@ KEPT = 10**9
 
 @torch.no_grad()
 def predict_in_blocks(model: PropensityNetwork, configuration: Configuration, particles: int = BLOCK) -> np.ndarray:
-    """As :meth:`~glasslit.propensity.PropensityNetwork.predict`, in memory that hardly grows with the edges.
+    """As :meth:`~glasslit.models.propensity.PropensityNetwork.predict`, in memory that hardly grows with the edges.
 
     Parameters
     ----------
-    model : an :class:`~glasslit.network.SE3GNN`; another network is asked for the whole at once
+    model : an :class:`~glasslit.models.se3.SE3GNN`; another network is asked for the whole at once
     configuration : with the inputs that it needs
     particles : in a block; a configuration of fewer is one block
 

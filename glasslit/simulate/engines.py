@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 
-from .run import Engine, Run, System
-
-__all__ = ["ENGINES", "Engine", "Run", "System", "make_engine", "resolve"]
+from .run import Engine
+from .run import Run as Run
+from .run import System as System
 
 ENGINES = ("auto", "lanes", "lammps", "gpu")
 """Engines by name; "auto" is "gpu" where there is one, else "lanes"."""

@@ -53,7 +53,7 @@ class Recipe:
         the start is in equilibrium already
     melt : duration of a linear cooling from T = 2 before that, for a start that never was a liquid, or one of another
         temperature: heated directly, a deeply supercooled liquid keeps its memory beyond five tau_alpha
-    potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
+    potential : truncation, one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
     engine : one of :data:`glasslit.simulate.engines.ENGINES`
     seed : of all velocities
 

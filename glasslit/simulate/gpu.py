@@ -46,7 +46,7 @@ class GpuEngine:
 
     Parameters
     ----------
-    potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
+    potential : truncation, one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
     timestep : longest time step of velocity Verlet, Lennard-Jones time units
     skin : how far beyond the cutoff the neighbor lists reach, sigma_AA; decides the speed only
     threads : threads of a block, by default one for eight particles

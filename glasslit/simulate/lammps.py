@@ -54,7 +54,7 @@ class LammpsEngine:
 
     Parameters
     ----------
-    potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
+    potential : truncation, one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
     timestep : longest time step of velocity Verlet, Lennard-Jones time units
     workers : processes that run side by side in :meth:`run`; by default one per core
 

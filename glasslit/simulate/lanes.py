@@ -56,7 +56,7 @@ class LaneEngine(LammpsEngine):
 
     Parameters
     ----------
-    potential : truncation, one of :data:`glasslit.kob_andersen.POTENTIALS`
+    potential : truncation, one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
     timestep : longest time step of velocity Verlet, Lennard-Jones time units
     workers : threads side by side in :meth:`run`; by default one per core
     skin, outer_skin : how far beyond the cutoff the two neighbor lists reach, sigma_AA; they decide the speed only

@@ -5,7 +5,7 @@ r"""The one hot operation of the network: couple, weight, sum over neighbors.
     C^{l_O}_{l_I l_F}\big(h_{j,c}^{l_I}, Y^{l_F}(a_{ij})\big)
 
 for every path p = (l_I, l_F, l_O) and channel c (Eq. 18 of Pezzicoli et al. 2024, before mixing).
-:mod:`~glasslit.kernels.reference` is the specification; other kernels compute the same function.
+:mod:`~glasslit.equivariance.kernels.reference` is the specification; other kernels compute the same function.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_kernel(kernel: str) -> str:
 
 @cache
 def _say(message: str) -> None:
-    logging.getLogger(__name__).info(message)
+    logging.getLogger("glasslit.kernels").info(message)
 
 
 def select(kernel: str, h: Tensor, coupling: Coupling) -> str:

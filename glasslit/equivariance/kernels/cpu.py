@@ -1,6 +1,7 @@
 """``contract_scatter`` in machine code made for this CPU and this coupling, on all of PyTorch's threads.
 
-Bitwise repeatable, whatever the number of threads. See :mod:`~glasslit.kernels.codegen` for how it computes.
+Bitwise repeatable, whatever the number of threads. How it computes is told in
+:mod:`~glasslit.equivariance.kernels.codegen`.
 
 Each process compiles anew what it uses: 0.3 s for the laptop preset, half a second for the paper's network. Compiled
 code is not kept on disk: reading it back safely would cost about as much, and stale machine code crashes.
@@ -107,7 +108,7 @@ def _no_llvm() -> str | None:
 
 
 def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
-    """See :func:`glasslit.kernels.contract`."""
+    """See :func:`glasslit.equivariance.kernels.contract`."""
     parts = (weights, None, None) if isinstance(weights, Tensor) else weights
     return Contract.apply(h, Y, *parts, plan, coupling, sys.modules[__name__])
 

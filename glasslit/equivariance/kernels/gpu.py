@@ -1,4 +1,4 @@
-"""``contract_scatter`` on a GPU, with Triton. See :mod:`~glasslit.kernels.tritongen` for how it computes.
+"""``contract_scatter`` on a GPU, with Triton. See :mod:`~glasslit.equivariance.kernels.tritongen` for how it computes.
 
 The weights of all edges are stored (187 MB a layer at paper size); messages are not. Triton keeps compiled code in
 its own cache on disk. With ``TRITON_INTERPRET=1`` in the environment before Triton is first imported, the same source
@@ -89,7 +89,7 @@ def run(coupling: Coupling, function: str, n_nodes: int, arguments: list[list[Te
 
 
 def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
-    """See :func:`glasslit.kernels.contract`."""
+    """See :func:`glasslit.equivariance.kernels.contract`."""
     return Contract.apply(h, Y, dense(weights), None, None, plan, coupling, sys.modules[__name__])
 
 

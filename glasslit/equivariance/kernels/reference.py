@@ -43,7 +43,7 @@ def unavailable(h: Tensor, coupling: Coupling) -> str | None:
 
 
 def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
-    """See :func:`glasslit.kernels.contract`."""
+    """See :func:`glasslit.equivariance.kernels.contract`."""
     product = tensor_product(coupling, h.dtype, h.device)
     # index_select, not h[sender]: the gradient of the latter adds in an order that differs from run to run.
     messages = product(h.index_select(0, plan.sender), Y, dense(weights))

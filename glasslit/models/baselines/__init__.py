@@ -42,7 +42,7 @@ def baseline(name: str, **sizes: Any) -> Baseline:
     Parameters
     ----------
     name : one of :data:`BASELINES`
-    sizes : as in :class:`~glasslit.baselines.common.BaselineConfig`
+    sizes : as in :class:`~glasslit.models.baselines.common.BaselineConfig`
 
     Raises
     ------

@@ -18,7 +18,7 @@ class BaselineConfig:
 
     Parameters
     ----------
-    inputs : what it sees, one of :data:`glasslit.graph.INPUTS`
+    inputs : what it sees, one of :data:`glasslit.liquid.graph.INPUTS`
     n_times : number of times predicted at once
     cutoff : of the graph, sigma_AA
     width, steps : of its layers, and how often messages are passed (``bapst``, ``botan``, ``egnn``)

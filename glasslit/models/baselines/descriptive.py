@@ -117,7 +117,8 @@ class Ridge(_OnDescriptors):
     """Linear regression on radial densities and bond-order parameters, with averages over neighbors, once and twice.
 
     Radial densities of both types at 43 distances from 0.8 to 4.2, bond order of degrees 1 to 11 at 16 distances from
-    1.0 to 2.5, and the energy where ``inputs`` names one; averages by :func:`glasslit.descriptors.averaged` within 2.3.
+    1.0 to 2.5, and the energy where ``inputs`` names one; averages by
+    :func:`~glasslit.models.descriptors.averaged` within 2.3.
     """
 
     def __init__(self, config: BaselineConfig) -> None:
