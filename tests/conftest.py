@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.testing import random_liquid
-
-ROOT = Path(__file__).resolve().parent.parent
+from glasslit.simulate.factory import Order, Recipe, lattice, produce
+from glasslit.testing import random_liquid, write_glassbench
+from tests.common import ROOT, STAND_INS
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +35,28 @@ def small_net():
     net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=3, l_max=2, n_times=2)).double()
     net(gl.neighbor_graph(random_liquid(300, seed=2), inputs="thermal+E_IS", dtype=torch.float64))
     return net.eval()
+
+
+@pytest.fixture(scope="session")
+def start():
+    """A liquid in equilibrium, without its labels: where simulations begin."""
+    c = gl.load("starter", T=0.50)[0]
+    return gl.Configuration(positions=c.positions, types=c.types, box=c.box, temperature=0.5, split="train")
+
+
+@pytest.fixture(scope="session")
+def starts(tmp_path_factory):
+    """Four small liquids, of a lattice each."""
+    folder = tmp_path_factory.mktemp("starts")
+    melt = Recipe(0.9, (0.01,), n_trajectories=2, segment=0.5, segments=1, melt=20.0)
+    work = [Order(lattice(160, seed=k), melt, folder / str(k), k) for k in range(4)]
+    return [gl.load(path)[0] for path in produce(work)]
+
+
+@pytest.fixture(scope="session")
+def glassbench_folder(tmp_path_factory):
+    """T0.56/test with two configurations, 9 and 10: the order of numbers is not that of letters."""
+    place = tmp_path_factory.mktemp("KA") / "T0.56" / "test"
+    for number, c in enumerate(gl.load("standard", T=0.56, split="test"), start=9):
+        write_glassbench(place, c, number, STAND_INS)
+    return place

@@ -4,12 +4,13 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
 
-BOOK = Path(__file__).resolve().parent.parent / "book"
+from tests.common import ROOT
+
+BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import assignment  # noqa: E402
 from assignment import as_function, grade, notebook_of, read_roster, selected, write  # noqa: E402

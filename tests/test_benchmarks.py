@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,9 @@ import glasslit as gl
 from glasslit import so3
 from glasslit.equivariance.kernels import Coupling
 from glasslit.equivariance.kernels.plan import plan_of
+from tests.common import ROOT
 
-FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 import common  # noqa: E402
 import peers  # noqa: E402

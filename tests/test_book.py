@@ -10,7 +10,6 @@ import subprocess
 import sys
 import warnings
 from importlib.metadata import packages_distributions, requires
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import imagesize
@@ -24,8 +23,8 @@ from packaging.utils import canonicalize_name
 import glasslit as gl
 from glasslit import provenance
 from glasslit.learning.sweep import read_sweep
+from tests.common import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 BOOK = ROOT / "book"
 CHAPTERS = sorted(p for p in BOOK.glob("*.ipynb"))
 RUNS = sorted(p for p in (BOOK / "runs").rglob("*.ipynb") if p.name[0] != ".")  # those are under way, or failed

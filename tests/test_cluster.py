@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-from pathlib import Path
 
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.common import ROOT
+
 SCRIPTS = sorted((ROOT / "cluster").glob("*.sbatch"))
 
 

@@ -3,14 +3,15 @@
 import subprocess
 import symtable
 import sys
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
 import torch
 
-BOOK = Path(__file__).resolve().parent.parent / "book"
+from tests.common import ROOT
+
+BOOK = ROOT / "book"
 CHAPTERS = sorted(BOOK.glob("*.ipynb"))
 
 

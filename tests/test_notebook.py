@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from unittest.mock import MagicMock
 
 import matplotlib.pyplot as plt
@@ -17,8 +16,8 @@ import pytest
 
 import glasslit as gl
 from glasslit.liquid.configuration import SPLITS
+from tests.common import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "book" / "train.ipynb"
 TINY = {"epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "n_train": 1}
 

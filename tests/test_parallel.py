@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +11,8 @@ import torch
 import glasslit as gl
 from glasslit import parallel
 from glasslit.equivariance.convolution import BatchNorm1d
+from tests.common import ROOT
 
-HERE = Path(__file__).parent
 START = """
 import json, os, sys
 import torch
@@ -27,7 +26,7 @@ TRAIN = (
     START
     + """
 import glasslit as gl
-from test_train import learnable
+from tests.common import learnable
 train, val = [learnable(k, n=150 + 20 * k) for k in range(7)], [learnable(8), learnable(9), learnable(10)]
 torch.manual_seed(0)
 net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=2, l_max=2, n_times=2, inputs="thermal")).double()
@@ -52,7 +51,7 @@ def launch(script, folder, *words, processes=1):
     folder.mkdir(exist_ok=True)
     (folder / "script.py").write_text(script)
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [sys.executable, *(torchrun if processes > 1 else []), folder / "script.py", HERE, folder, *words]
+    words = [sys.executable, *(torchrun if processes > 1 else []), folder / "script.py", ROOT, folder, *words]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(w) for w in words], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -1,8 +1,9 @@
 """The command ``glasslit``: what one asks for from a terminal. The only room that talks to one.
 
-Imports all rooms, and none imports it. Each command is a module with ``DESCRIPTION``, ``add_arguments(parser)`` and
-``run(arguments)``, imported when it is asked for: ``glasslit --help`` needs neither PyTorch nor NumPy. Start here; what
-commands share is in :mod:`~glasslit.cli.common`.
+Imports :mod:`glasslit.liquid`, :mod:`glasslit.data`, :mod:`glasslit.models`, :mod:`glasslit.simulate`,
+:mod:`glasslit.learning` and :mod:`glasslit.prediction`; none imports it. Each command is a module with ``DESCRIPTION``,
+``add_arguments(parser)`` and ``run(arguments)``, imported when it is asked for: ``glasslit --help`` needs neither
+PyTorch nor NumPy. Start here; what commands share is in ``common``.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def trivial_prediction(
     Parameters
     ----------
     train : labelled configurations
-    train_values : shape (N,) for each of them, e.g. :func:`local_density`
+    train_values : shape (N,) for each of them, e.g. :func:`~glasslit.liquid.structure.local_density`
     test : configuration to predict
     test_values : shape (N,)
 

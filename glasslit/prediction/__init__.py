@@ -1,7 +1,7 @@
 """A trained network in a user's hands: predictions for liquids of any size, their file, and the field's benchmark.
 
-Imports all rooms but :mod:`glasslit.simulate`. Start with :mod:`~glasslit.prediction.blocks`; networks come from
-:mod:`glasslit.learning.checkpoint`.
+Imports :mod:`glasslit.liquid`, :mod:`glasslit.data`, :mod:`glasslit.models` and :mod:`glasslit.learning`. Start with
+:mod:`~glasslit.prediction.blocks`; networks come from :func:`~glasslit.learning.checkpoint.find_model`.
 """
 
 from ..learning.checkpoint import find_model

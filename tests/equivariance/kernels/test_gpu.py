@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from test_kernels import COUPLINGS, GRAPHS, PAPER, assert_close, graph_of, random_inputs, results
 
 from glasslit.equivariance.kernels import Coupling, gpu
+from tests.common import ROOT
+from tests.equivariance.test_kernels import COUPLINGS, GRAPHS, PAPER, assert_close, graph_of, random_inputs, results
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 here = pytest.mark.skipif(
@@ -48,7 +48,7 @@ def test_graphs_that_no_liquid_makes(name):
 
 @here
 def test_every_path_alone():
-    import test_kernels
+    from tests.equivariance import test_kernels
 
     inputs = random_inputs(PAPER, TRIANGLE, 5)
     for number in range(0, len(PAPER.terms)) if DEVICE == "cuda" else (1, 17, 30):
@@ -94,7 +94,7 @@ def test_in_the_interpreter():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
         env=os.environ | {"TRITON_INTERPRET": "1"},
-        cwd=Path(__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
     )

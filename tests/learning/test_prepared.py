@@ -3,7 +3,6 @@ import os
 import subprocess
 import sys
 from itertools import count
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,11 @@ import pytest
 
 import glasslit as gl
 from glasslit import prepared
-from glasslit.data.store import LazyConfigurations
 from glasslit.liquid.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.testing import write_glassbench
+from tests.common import ROOT
 
-TEMPLATE = Path(__file__).parents[1] / "book" / "train.ipynb"
+TEMPLATE = ROOT / "book" / "train.ipynb"
 
 
 class FakeEngine:
@@ -171,21 +170,6 @@ def test_bapst_folders_are_quenched_on_demand(published, cache, tmp_path, monkey
     assert test.potential_energy_inherent is not None
     assert FakeEngine.calls == 5  # four, and the one that died
     assert test.potential == "unshifted"
-
-
-def test_lazy_configurations_are_a_sequence_that_holds_nothing():
-    lazy = gl.load("starter", T=0.50, lazy=True)
-    eager = gl.load("starter", T=0.50)
-    assert isinstance(lazy, LazyConfigurations)
-    assert [c.hash() for c in lazy] == [c.hash() for c in eager]
-    assert lazy[0] is not lazy[0]
-    assert [c.hash() for c in lazy[2:4]] == [c.hash() for c in eager[2:4]]
-    assert lazy[-1].name == eager[-1].name
-    short = lazy.map(lambda c: c.at_times([217]))
-    assert len(short) == len(eager)
-    assert short[1].times.tolist() == [217]
-    with pytest.raises(IndexError):
-        lazy[len(eager)]
 
 
 def test_scores_on_glassbench_stand_beside_the_published_ceiling(benchmark, cache):

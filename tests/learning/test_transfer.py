@@ -1,7 +1,6 @@
 """Transfer between temperatures: a trained network of the book on the starter data, and what the fits owe."""
 
 import copy
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from glasslit.learning.transfer import (
     transfer_test,
 )
 from glasslit.testing import random_liquid, shuffle_labels
+from tests.common import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 SHORT = gl.TrainConfig(epochs=2, learning_rate=1e-4)
 
 

@@ -1,5 +1,3 @@
-import json
-import os
 import pickle
 import random
 import signal
@@ -7,34 +5,15 @@ import subprocess
 import sys
 import time
 from operator import methodcaller
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Batch
 
 import glasslit as gl
-from glasslit.learning.checkpoint import MODEL_FORMAT, resolve_device
 from glasslit.learning.train import _Graphs
-from glasslit.testing import random_liquid, shuffle_labels
-
-SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
-
-
-def learnable(seed, n=150):
-    """A liquid whose labels follow from its structure: propensity grows with the number of close neighbors."""
-    c = random_liquid(n, seed=seed)
-    count = np.bincount(gl.neighbor_graph(c, cutoff=1.3).edge_index[1], minlength=n)
-    labels = np.stack([1.0 + count, 2.0 - 0.1 * count])
-    return c.replace(propensity=labels, propensity_half=np.stack([labels, labels]))
-
-
-def trained(train, val, epochs=3, seed=0, net=None, **settings):
-    torch.manual_seed(seed)
-    net = net or gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
-    records = list(gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, seed=seed, **settings)))
-    return net, records
+from glasslit.testing import shuffle_labels
+from tests.common import ROOT, SMALL, learnable, trained
 
 
 def same_weights(a, b):
@@ -100,40 +79,6 @@ def test_learning_rate_is_halved_at_the_milestones():
     assert [r.learning_rate for r in records] == pytest.approx([0.01] * 5 + [0.005] * 3 + [0.0025] * 2)
 
 
-@pytest.mark.parametrize("level_weight", [0.0, 0.3])
-def test_loss_within_configurations_against_loops(level_weight):
-    """Two configurations in one batch, one of them with a label that is constant among its B particles."""
-    train = [learnable(0), learnable(1)]
-    labels = train[1].propensity.copy()
-    labels[1, train[1].types == 1] = 3.0
-    train[1] = train[1].replace(propensity=labels, propensity_half=None)
-    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double().eval()
-    net.set_standardization(train)
-    graphs = [gl.neighbor_graph(c, dtype=torch.float64) for c in train]
-    batch = Batch.from_data_list(graphs)
-    prediction = torch.randn(batch.num_nodes, 2, dtype=torch.float64)
-    expected = 0.0
-    for g, p in zip(graphs, prediction.split([g.num_nodes for g in graphs]), strict=True):
-        y = net.standardize(g)
-        for kind in (0, 1):
-            for t in (0, 1):
-                error, label = (p - y)[g.types == kind, t].numpy(), y[g.types == kind, t].numpy()
-                scale = label.var() if label.std() > 1e-6 else 1.0
-                expected += len(label) * (error.var() + level_weight * error.mean() ** 2) / scale
-    loss = net.loss(batch, prediction, level_weight)
-    assert float(loss) == pytest.approx(expected / batch.num_nodes, rel=1e-12)
-
-
-def test_without_weight_the_level_of_a_configuration_does_not_count():
-    graph = gl.neighbor_graph(learnable(0), dtype=torch.float64)
-    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double()
-    net.set_standardization([learnable(0)])
-    prediction = torch.randn(graph.num_nodes, 2, dtype=torch.float64)
-    a, b = (float(net.loss(graph, p, 0.0)) for p in (prediction, prediction + 7.0))
-    assert a == pytest.approx(b, rel=1e-12)
-    assert float(net.loss(graph, prediction + 7.0, None)) > 10 * float(net.loss(graph, prediction, None))
-
-
 def test_noise_is_on_training_positions_only_and_new_each_epoch(monkeypatch):
     train, val = [learnable(0)], [learnable(1)]
     before, seen = [c.hash() for c in train + val], []
@@ -176,7 +121,7 @@ def test_graphs_can_be_made_where_processes_are_started_afresh():
 SCRIPT = """
 import sys, torch, glasslit as gl
 sys.path.insert(0, sys.argv[2])
-from test_train import SMALL, learnable, trained
+from tests.common import learnable, trained
 torch.set_num_threads(1)
 train, val = [learnable(k) for k in range(3)], [learnable(9)]
 more = {"position_noise": 0.02, "level_weight": 0.3, "checkpoint": sys.argv[1] + "/unfinished.pt"}
@@ -188,7 +133,7 @@ open(sys.argv[1] + "/epochs", "w").write(str(len(records)))
 
 def start(folder):
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(Path(__file__).parent)])
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(ROOT)])
 
 
 def test_killed_training_resumes_to_bitwise_the_same_weights(tmp_path):
@@ -213,42 +158,6 @@ def test_killed_training_resumes_to_bitwise_the_same_weights(tmp_path):
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
     assert (tmp_path / "killed" / "epochs").read_text() == "12"
     assert not list(tmp_path.rglob("*.partial"))
-
-
-def interrupted(tmp_path, train, val, epochs=4):
-    path = tmp_path / "unfinished.pt"
-    torch.manual_seed(0)
-    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
-    running = gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, checkpoint=path))
-    next(running)
-    running.close()
-    return path
-
-
-def test_checkpoint_of_another_training_is_refused(tmp_path):
-    train, val = [learnable(0), learnable(1)], [learnable(2)]
-    path = interrupted(tmp_path, train, val)
-    with pytest.raises(ValueError, match=r"another training epochs \(4, now 5\)"):
-        trained(train, val, epochs=5, checkpoint=path)
-    with pytest.raises(ValueError, match="another training data and another validation data"):
-        trained(train[:1], [train[1], *val], epochs=4, checkpoint=path)
-    other = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
-    with pytest.raises(ValueError, match="another initial weights"):
-        trained(train, val, epochs=4, checkpoint=path, net=other)
-    with pytest.raises(ValueError, match=r"another initial weights and another model channels \(2, now 3\)"):
-        trained(
-            train,
-            val,
-            epochs=4,
-            checkpoint=path,
-            net=gl.SE3GNN(gl.ModelConfig(**(SMALL | {"channels": 3}), inputs="thermal")),
-        )
-    path.write_bytes(b"rubbish")
-    with pytest.raises(ValueError, match="not a readable"):
-        trained(train, val, epochs=4, checkpoint=path)
-    torch.save({"format": "glasslit-checkpoint-1"}, path)
-    with pytest.raises(ValueError, match="lacks parts of a checkpoint"):
-        trained(train, val, epochs=4, checkpoint=path)
 
 
 def test_a_training_that_ended_but_was_not_saved_is_not_lost(tmp_path):
@@ -276,78 +185,6 @@ def test_bad_training_data_is_refused():
         trained([good], [good.replace(times=[1.0, 11.0])])
     with pytest.raises(ValueError, match="has no propensity"):
         trained([good.replace(propensity=None)], [good])
-
-
-def test_model_file_round_trip(tmp_path):
-    net, _ = trained([learnable(0)], [learnable(1)])
-    gl.save_model(net, tmp_path / "model.pt")
-    back = gl.load_model(tmp_path / "model.pt")
-    assert back.config == net.config
-    assert back.times.tolist() == [1.0, 10.0]
-    assert np.array_equal(back.predict(learnable(5)), net.predict(learnable(5)))
-    assert not back.training
-
-
-def test_files_that_are_no_models_are_refused(tmp_path):
-    path = tmp_path / "model.pt"
-    with pytest.raises(ValueError, match="is not a file"):
-        gl.load_model(path)
-    for content in (b"rubbish", b"", b"PK\x03\x04 not really"):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="not a readable glasslit-model-1 file"):
-            gl.load_model(path)
-    torch.save({"weights": {}}, path)
-    with pytest.raises(ValueError, match=f"holds None; expected '{MODEL_FORMAT}'"):
-        gl.load_model(path)
-    torch.save({"format": MODEL_FORMAT, "config": {"depth": 3}, "weights": {}}, path)
-    with pytest.raises(ValueError, match="unknown model settings"):
-        gl.load_model(path)
-    torch.save({"format": MODEL_FORMAT, "config": SMALL, "weights": {}}, path)
-    with pytest.raises(ValueError, match="do not fit"):
-        gl.load_model(path)
-
-
-class Bomb:
-    def __init__(self, target):
-        self.target = target
-
-    def __reduce__(self):
-        return (os.mkdir, (str(self.target),))
-
-
-def test_a_model_file_that_would_run_code_does_not(tmp_path):
-    torch.save({"format": MODEL_FORMAT, "config": Bomb(tmp_path / "bombed")}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="not a readable"):
-        gl.load_model(tmp_path / "model.pt")
-    assert not (tmp_path / "bombed").exists()
-
-
-def test_evaluation_wants_the_times_of_the_model():
-    train, val = [learnable(0)], [learnable(1)]
-    net, _ = trained(train, val)
-    with pytest.raises(ValueError, match=r"trained for \[1\.0, 10\.0\]"):
-        gl.evaluate(net, train, [learnable(2).replace(times=[1.0, 12.0])])
-    with pytest.raises(ValueError, match=r"expected some of \[5\.0, 7\.0\]"):
-        gl.evaluate(net, [train[0].replace(times=[5.0, 7.0])], [learnable(2)])
-
-
-def test_metrics_have_the_form_of_the_design(tmp_path):
-    train, val = [learnable(0)], [learnable(1)]
-    net, _ = trained(train, val)
-    metrics = json.loads(json.dumps(gl.evaluate(net, train, [learnable(2), learnable(3)]), allow_nan=False))
-    assert metrics["times"] == [1.0, 10.0]
-    for kind in "AB":
-        assert set(metrics["test"][kind]) == {"mean", "pooled", "ceiling", "density", "E_IS"}
-        assert all(len(v) == 2 for v in metrics["test"][kind].values())
-    assert metrics["test"]["A"]["ceiling"] == pytest.approx([1.0, 1.0])
-
-
-def test_devices():
-    assert str(resolve_device("cpu")) == "cpu"
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    for missing in ["gpu", "cuda:99"]:
-        with pytest.raises(ValueError, match="expected auto, cpu"):
-            resolve_device(missing)
 
 
 @pytest.mark.parametrize(

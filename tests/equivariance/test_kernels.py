@@ -7,8 +7,7 @@ from e3nn import o3
 from torch_geometric.data import Batch, Data
 
 import glasslit as gl
-from glasslit import kernels, so3
-from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
+from glasslit import kernels
 from glasslit.equivariance.kernels import Coupling, RadialWeights, codegen, contract_scatter, cpu, plan
 from glasslit.equivariance.kernels.coupling import coefficients, default_dtype
 from glasslit.testing import random_liquid
@@ -227,29 +226,6 @@ def test_results_are_bitwise_the_same_from_run_to_run_and_for_any_number_of_thre
         torch.set_num_threads(threads)
 
 
-def test_a_layer_does_what_its_modules_say():
-    """Fast or not, the same numbers as calling radial network, product and e3nn's Linear one after the other."""
-    graph = liquid(torch.float32, n=200)
-    Y = so3.spherical_harmonics(3, graph.vector)
-    basis = bessel_basis(graph.vector.norm(dim=1), 1.6, 10)
-    torch.manual_seed(0)
-    layer = SE3Convolution(PAPER.irreps_in, channels=8, l_max=3)
-    h = torch.randn(200, PAPER.dim_in)
-    gradients = {}
-    for kernel in ("plain", "reference", "auto"):
-        layer.zero_grad()
-        torch.manual_seed(1)  # of dropout
-        if kernel == "plain":
-            out = layer.mixing(contract_scatter(h, Y, layer.radial(basis), graph, PAPER, "reference"))
-        else:
-            layer.kernel = kernel
-            out = layer(h, Y, basis, graph)
-        out.square().sum().backward()
-        gradients[kernel] = [out.detach(), *(p.grad.clone() for p in layer.parameters())]
-    assert_close(gradients["reference"], gradients["plain"], 1e-5)
-    assert_close(gradients["auto"], gradients["plain"], 2e-5)
-
-
 def test_float64_couplings_stay_exact_whatever_the_default_dtype():
     """e3nn writes couplings at the default dtype (here float32); the package builds them in the input's."""
     assert torch.get_default_dtype() == torch.float32
@@ -377,13 +353,3 @@ def test_predictions_and_gradients_of_the_network_do_not_depend_on_the_kernel():
         out.square().sum().backward()
         found[kernel] = [out.detach(), *(p.grad for p in net.parameters())]
     assert_close(found["auto"], found["reference"], 1e-9)
-
-
-def test_dropout_keeps_the_stated_share_and_the_mean():
-    dropout = SE3Convolution("2x0e", 4, 1, dropout=0.3).radial[3]
-    x = torch.ones(200_000)
-    torch.manual_seed(0)
-    dropped = dropout(x)
-    assert dropped.unique().tolist() == pytest.approx([0, 1 / 0.7])
-    assert float((dropped > 0).float().mean()) == pytest.approx(0.7, abs=5 * (0.21 / 200_000) ** 0.5)
-    assert torch.equal(dropout.eval()(x), x)

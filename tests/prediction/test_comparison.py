@@ -3,11 +3,9 @@
 import os
 
 import numpy as np
-import pandas as pd
 import pytest
 
 import glasslit as gl
-from glasslit.cli import main
 from glasslit.data.published import published_predictions, with_energies
 from glasslit.learning.metrics import pearson
 from glasslit.liquid.heterogeneity import chi4, correlation_length, overlap
@@ -15,25 +13,15 @@ from glasslit.liquid.kob_andersen import GLASSBENCH_CEILING, TIME_GRIDS
 from glasslit.prediction import find_model
 from glasslit.prediction.comparison import compare
 from glasslit.testing import write_glassbench
-
-STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """T0.56/test with two configurations, 9 and 10: the order of numbers is not that of letters."""
-    place = tmp_path_factory.mktemp("KA") / "T0.56" / "test"
-    for number, c in enumerate(gl.load("standard", T=0.56, split="test"), start=9):
-        write_glassbench(place, c, number, STAND_INS)
-    return place
+from tests.common import STAND_INS
 
 
-def test_every_number_is_that_of_the_files(folder):
-    table = compare(folder, threshold=0.25)
+def test_every_number_is_that_of_the_files(glassbench_folder):
+    table = compare(glassbench_folder, threshold=0.25)
     assert set(table.model) == set(STAND_INS)
     assert len(table) == 2 * 10 * 2
-    read = [gl.read_published(p)[0] for p in sorted(folder.iterdir())]
-    theirs = [published_predictions(p) for p in sorted(folder.iterdir())]
+    read = [gl.read_published(p)[0] for p in sorted(glassbench_folder.iterdir())]
+    theirs = [published_predictions(p) for p in sorted(glassbench_folder.iterdir())]
     labels, types = [c.propensity for c in read], [c.types for c in read]
     for name in STAND_INS:
         mine = table[(table.model == name) & (table.type == "B")].sort_values("time")
@@ -52,10 +40,10 @@ def test_every_number_is_that_of_the_files(folder):
     assert (of_a["BOTAN"] > of_a["SE3"]).all()  # less noise was added
 
 
-def test_networks_stand_beside_them_at_their_own_times(folder):
+def test_networks_stand_beside_them_at_their_own_times(glassbench_folder):
     """Energies are not in the files: they are those of the inherent positions there."""
     net = find_model("thermal+E_IS-T0.56")
-    table = compare(folder, {"mine": net})
+    table = compare(glassbench_folder, {"mine": net})
     mine = table[(table.model == "mine") & (table.type == "A")].sort_values("time")
     assert mine.time.tolist() == net.times.tolist()
     test = gl.load("standard", T=0.56, split="test")
@@ -72,19 +60,6 @@ def test_energies_are_those_of_the_positions():
     assert np.abs(found.potential_energy_thermal - c.potential_energy_thermal).max() < 5e-3
     assert with_energies(c) is c
     assert with_energies(bare.replace(inherent_positions=None)).potential_energy_inherent is None
-
-
-def test_the_command_prints_and_writes_the_table(folder, tmp_path, capsys):
-    out = tmp_path / "table.csv"
-    figure = tmp_path / "figure.png"
-    main(["compare", str(folder.parent), "--model", "thermal-T0.56", "-o", str(out), "--figure", str(figure)])
-    assert figure.read_bytes().startswith(b"\x89PNG")
-    told = capsys.readouterr().out
-    assert all(word in told for word in ("BOTAN", "SE3", "thermal-T0.56", "pooled/mean"))
-    table = pd.read_csv(out)
-    assert set(table.model) == {"BOTAN", "SE3", "thermal-T0.56"}
-    first = table[(table.model == "SE3") & (table.type == "A") & (table.time == 52)].iloc[0]
-    assert f"{first.pooled:.3f}/{first['mean']:.3f}" in told
 
 
 PUBLISHED = {  # science.md's table: T = 0.44, A, pooled / mean over configurations
@@ -112,13 +87,13 @@ def test_published_ceilings_belong_to_published_times():
     assert set(GLASSBENCH_CEILING[0.44]) <= set(TIME_GRIDS[0.44])
 
 
-def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
+def test_files_that_do_not_belong_together_are_refused(glassbench_folder, tmp_path):
     with pytest.raises(ValueError, match=r"holds no \.npz file"):
         compare(tmp_path)
     write_glassbench(tmp_path / "bare", gl.load("standard", T=0.56, split="test")[0], 1)
     with pytest.raises(ValueError, match=r"hold no predictions, and no network is given"):
         compare(tmp_path / "bare")
-    for path in folder.iterdir():
+    for path in glassbench_folder.iterdir():
         with np.load(path) as content:
             np.savez(tmp_path / path.name, **dict(content))
     with np.load(tmp_path / "N4096T0.56_10.npz") as content:
@@ -131,4 +106,4 @@ def test_files_that_do_not_belong_together_are_refused(folder, tmp_path):
         compare(tmp_path)
     cold = gl.load_model("book/runs/T0.44/model.pt")
     with pytest.raises(ValueError, match=r"'cold' predicts at .* expected a time in common"):
-        compare(folder, {"cold": cold})
+        compare(glassbench_folder, {"cold": cold})

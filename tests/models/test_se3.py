@@ -5,7 +5,6 @@ from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit import so3
-from glasslit.equivariance.convolution import bessel_basis
 from glasslit.testing import BROKEN, assert_equivariant, equivariance_error, random_liquid
 
 
@@ -32,14 +31,6 @@ def test_univariate_total_before_decoders(inputs, total):
     """The paper prints 23,210 for four channels; three scalar inputs give 23,672 and two give 23,000."""
     counts = gl.SE3GNN(gl.ModelConfig(channels=4, n_times=1, inputs=inputs)).count_parameters()
     assert counts["radial"] + counts["mixing"] == total
-
-
-def test_bessel_basis_is_orthonormal_and_ends_at_the_cutoff():
-    r = torch.linspace(0, 2, 20_001, dtype=torch.float64)[1:]
-    basis = bessel_basis(r, 2.0, 10)
-    overlap = torch.trapezoid(basis.T[:, None] * basis.T[None] * r**2, r)
-    assert torch.allclose(overlap, torch.eye(10).double(), atol=2e-3)
-    assert torch.allclose(basis[-1], torch.zeros(10).double(), atol=1e-14)
 
 
 @pytest.mark.parametrize("l_max", [0, 1, 2, 3])
@@ -126,35 +117,6 @@ def test_each_type_has_its_own_decoder(small_net, liquid):
     assert np.array_equal(changed, liquid.types == 1)
 
 
-def test_standardization_comes_from_the_given_configurations():
-    cs = [random_liquid(100, seed=k) for k in range(3)]
-    net = gl.SE3GNN(gl.ModelConfig(layers=1, channels=2, l_max=1, n_times=2))
-    net.set_standardization(cs)
-    a = np.concatenate([c.propensity[:, c.types == 0] for c in cs], axis=1)
-    assert np.allclose(net.target_mean[0], a.mean(1), rtol=1e-5)
-    assert np.allclose(net.target_std[0], a.std(1), rtol=1e-5)
-    energy = np.concatenate([c.potential_energy_inherent[c.types == 1] for c in cs])
-    assert float(net.energy_mean[1]) == pytest.approx(energy.mean(), rel=1e-5)
-    assert net.times.tolist() == [1.0, 10.0]
-
-
-def test_predict_does_not_read_labels_or_leave_a_trace(small_net, liquid):
-    bare = gl.Configuration(
-        positions=liquid.positions,
-        types=liquid.types,
-        box=liquid.box,
-        potential_energy_inherent=liquid.potential_energy_inherent,
-    )
-    small_net.set_standardization([liquid])
-    small_net.train()
-    state = {k: v.clone() for k, v in small_net.state_dict().items()}
-    assert np.array_equal(small_net.predict(bare), small_net.predict(liquid))
-    assert small_net.training
-    assert all(torch.equal(v, state[k]) for k, v in small_net.state_dict().items())
-    with pytest.raises(ValueError, match="has no potential_energy_inherent"):
-        small_net.predict(bare.replace(potential_energy_inherent=None))
-
-
 def test_second_derivatives_exist(small_net, liquid):
     graph = gl.neighbor_graph(liquid, inputs="thermal+E_IS", dtype=torch.float64)
     graph.vector.requires_grad_()
@@ -170,12 +132,6 @@ def test_second_derivatives_exist(small_net, liquid):
 def test_bad_sizes_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
         gl.ModelConfig(**change)
-
-
-def test_a_graph_of_another_kind_is_refused(small_net, liquid):
-    for cutoff, inputs in ((2.0, "thermal"), (2.0, "IS+E_thermal"), (1.5, "thermal+E_IS")):
-        with pytest.raises(ValueError, match=r"build it with neighbor_graph\(configuration, 2\.0, 'thermal\+E_IS'\)"):
-            small_net(gl.neighbor_graph(liquid, cutoff, inputs, dtype=torch.float64))
 
 
 def test_a_batch_gives_what_its_graphs_give(small_net):

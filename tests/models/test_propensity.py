@@ -1,0 +1,79 @@
+"""What all networks have: standardization, loss, predictions that leave no trace."""
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+import glasslit as gl
+from glasslit.testing import random_liquid
+from tests.common import SMALL, learnable
+
+
+def test_standardization_comes_from_the_given_configurations():
+    cs = [random_liquid(100, seed=k) for k in range(3)]
+    net = gl.SE3GNN(gl.ModelConfig(layers=1, channels=2, l_max=1, n_times=2))
+    net.set_standardization(cs)
+    a = np.concatenate([c.propensity[:, c.types == 0] for c in cs], axis=1)
+    assert np.allclose(net.target_mean[0], a.mean(1), rtol=1e-5)
+    assert np.allclose(net.target_std[0], a.std(1), rtol=1e-5)
+    energy = np.concatenate([c.potential_energy_inherent[c.types == 1] for c in cs])
+    assert float(net.energy_mean[1]) == pytest.approx(energy.mean(), rel=1e-5)
+    assert net.times.tolist() == [1.0, 10.0]
+
+
+def test_predict_does_not_read_labels_or_leave_a_trace(small_net, liquid):
+    bare = gl.Configuration(
+        positions=liquid.positions,
+        types=liquid.types,
+        box=liquid.box,
+        potential_energy_inherent=liquid.potential_energy_inherent,
+    )
+    small_net.set_standardization([liquid])
+    small_net.train()
+    state = {k: v.clone() for k, v in small_net.state_dict().items()}
+    assert np.array_equal(small_net.predict(bare), small_net.predict(liquid))
+    assert small_net.training
+    assert all(torch.equal(v, state[k]) for k, v in small_net.state_dict().items())
+    with pytest.raises(ValueError, match="has no potential_energy_inherent"):
+        small_net.predict(bare.replace(potential_energy_inherent=None))
+
+
+def test_a_graph_of_another_kind_is_refused(small_net, liquid):
+    for cutoff, inputs in ((2.0, "thermal"), (2.0, "IS+E_thermal"), (1.5, "thermal+E_IS")):
+        with pytest.raises(ValueError, match=r"build it with neighbor_graph\(configuration, 2\.0, 'thermal\+E_IS'\)"):
+            small_net(gl.neighbor_graph(liquid, cutoff, inputs, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("level_weight", [0.0, 0.3])
+def test_loss_within_configurations_against_loops(level_weight):
+    """Two configurations in one batch, one of them with a label that is constant among its B particles."""
+    train = [learnable(0), learnable(1)]
+    labels = train[1].propensity.copy()
+    labels[1, train[1].types == 1] = 3.0
+    train[1] = train[1].replace(propensity=labels, propensity_half=None)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double().eval()
+    net.set_standardization(train)
+    graphs = [gl.neighbor_graph(c, dtype=torch.float64) for c in train]
+    batch = Batch.from_data_list(graphs)
+    prediction = torch.randn(batch.num_nodes, 2, dtype=torch.float64)
+    expected = 0.0
+    for g, p in zip(graphs, prediction.split([g.num_nodes for g in graphs]), strict=True):
+        y = net.standardize(g)
+        for kind in (0, 1):
+            for t in (0, 1):
+                error, label = (p - y)[g.types == kind, t].numpy(), y[g.types == kind, t].numpy()
+                scale = label.var() if label.std() > 1e-6 else 1.0
+                expected += len(label) * (error.var() + level_weight * error.mean() ** 2) / scale
+    loss = net.loss(batch, prediction, level_weight)
+    assert float(loss) == pytest.approx(expected / batch.num_nodes, rel=1e-12)
+
+
+def test_without_weight_the_level_of_a_configuration_does_not_count():
+    graph = gl.neighbor_graph(learnable(0), dtype=torch.float64)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal")).double()
+    net.set_standardization([learnable(0)])
+    prediction = torch.randn(graph.num_nodes, 2, dtype=torch.float64)
+    a, b = (float(net.loss(graph, p, 0.0)) for p in (prediction, prediction + 7.0))
+    assert a == pytest.approx(b, rel=1e-12)
+    assert float(net.loss(graph, prediction + 7.0, None)) > 10 * float(net.loss(graph, prediction, None))
