@@ -198,7 +198,8 @@ def test_the_extra_of_the_chapters_brings_what_they_import():
 def test_the_page_of_docstrings_has_every_module_and_every_public_name():
     text = (BOOK / "api.md").read_text()
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "glasslit").rglob("*.py")}
-    modules = {m.removesuffix(".__init__") for m in modules} - {"glasslit", "glasslit.cli"}
+    modules = {m.removesuffix(".__init__") for m in modules} - {"glasslit"}
+    modules = {m for m in modules if m.split(".")[1] != "cli"}  # which is told by --help
     assert modules == set(re.findall(r"^\.\. automodule:: (\S+)", text, re.M))
     shown = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.M))
     assert shown == {name for name in gl.__all__ if not inspect.ismodule(getattr(gl, name))}
