@@ -52,9 +52,10 @@ ARRAYS = (
     "msd",
     "self_scattering",
     "equilibration",
+    "ids",
 )
 _TEMPERATURE = re.compile(r"\d+\.\d\d")
-ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "seed", "engine")
+ATTRIBUTES = ("box", "temperature", "n_trajectories", "potential", "split", "seed", "engine", "step")
 
 
 def save(

@@ -28,7 +28,10 @@ _PARTICLE_AXIS = {
     "propensity_half": 2,
 }  # fields with a number or more for each particle, and which axis of theirs counts particles
 _OF_ALL = ("temperature", "times", "msd", "self_scattering", "equilibration", "n_trajectories", "potential", "split",
-           "seed", "engine", "name")  # fmt: skip
+           "seed", "engine", "name", "step")  # fmt: skip
+_LATER = ("ids", "step")  # fields that came later: where they are None, hashes are what they were without them
+WRITER = "glasslit"
+"""What ``atoms.info["writer"]`` says of ASE ``Atoms``, and of extended XYZ made of them, that this package wrote."""
 _COINCIDENT = 1e-6  # sigma_AA: two centers closer than this are the same spot
 
 
@@ -65,6 +68,10 @@ class Configuration:
         there, F_s(k = 7.2) of A between its two ends.
     n_trajectories : int
         Number of isoconfigurational runs behind the labels.
+    ids : shape (N,)
+        What the simulation calls its particles, whole numbers, each once: what tells them from each other in two files.
+    step : int
+        Time step of the simulation that it was taken at.
     potential, split, seed, engine, name
         Truncation of the potential; "train", "val" or "test"; seed of the label factory; what
         simulated it; where it came from.
@@ -73,7 +80,7 @@ class Configuration:
     ------
     ValueError
         If a shape does not fit, a number is not finite, a type is unknown, a box edge is not
-        positive, times do not increase, or two particles sit on one spot.
+        positive, times do not increase, an id occurs twice, or two particles sit on one spot.
 
     Examples
     --------
@@ -96,6 +103,8 @@ class Configuration:
     msd: np.ndarray | None = None
     self_scattering: np.ndarray | None = None
     equilibration: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    step: int | None = None
     n_trajectories: int | None = None
     potential: str | None = None
     split: str | None = None
@@ -145,7 +154,12 @@ class Configuration:
         if self.equilibration is not None:
             segments = len(np.atleast_1d(self.equilibration))
             set_(self, "equilibration", self._checked(where, "equilibration", (segments, 3), np.float64))
-        for field, kind in {"temperature": float, "n_trajectories": int, "seed": int}.items():
+        if self.ids is not None:
+            ids = np.asarray(self.ids)
+            if ids.shape != (n,) or not np.all(ids == ids.astype(np.int64)) or len(np.unique(ids)) != n:
+                raise ValueError(f"{where}: ids of shape {ids.shape}; expected ({n},), whole numbers, each once")
+            set_(self, "ids", _frozen(ids.astype(np.int64)))
+        for field, kind in {"temperature": float, "n_trajectories": int, "seed": int, "step": int}.items():
             if getattr(self, field) is not None:
                 set_(self, field, kind(getattr(self, field)))
         if self.temperature is not None and not (np.isfinite(self.temperature) and self.temperature > 0):
@@ -227,9 +241,9 @@ class Configuration:
         """SHA-256 of every array and attribute but the name: equal for equal content, whatever file it came from."""
         digest = hashlib.sha256()
         for field in fields(self):
-            if field.name == "name":
-                continue
             value = getattr(self, field.name)
+            if field.name == "name" or (field.name in _LATER and value is None):
+                continue
             digest.update(field.name.encode())
             digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         return digest.hexdigest()
@@ -237,9 +251,10 @@ class Configuration:
     def to_ase(self) -> ase.Atoms:
         """The snapshot as ASE ``Atoms``; types A and B appear as the elements H and He (numbers 1 and 2).
 
-        Whatever is known goes along under its own name: what belongs to particles into ``atoms.arrays``, with the
-        particle first and the other axes in one, (N, T) for the propensity, (N, 3T) and (N, 2T) for mean displacements
-        and half-ensembles; the rest into ``atoms.info``. Extended XYZ keeps all of it, with eight decimals.
+        Whatever is known goes along under its own name (ids as "id"): what belongs to particles into ``atoms.arrays``,
+        with the particle first and the other axes in one, (N, T) for the propensity, (N, 3T) and (N, 2T) for mean
+        displacements and half-ensembles; the rest into ``atoms.info``. Extended XYZ keeps all of it, with eight
+        decimals.
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
         for field, axis in _PARTICLE_AXIS.items():
@@ -247,6 +262,9 @@ class Configuration:
             if value is not None:
                 first = np.moveaxis(value, axis, 0)
                 atoms.set_array(field, first.reshape(len(first), -1) if value.ndim > 1 else first)
+        if self.ids is not None:
+            atoms.set_array("id", self.ids)
+        atoms.info["writer"] = WRITER
         for field in _OF_ALL:
             value = getattr(self, field)
             if value is not None and np.size(value):
@@ -275,6 +293,8 @@ class Configuration:
         for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
             if field in found:  # a single row comes back from a file without its first axis
                 found[field] = np.array(found[field], ndmin=axes)
+        if "id" in atoms.arrays:
+            found["ids"] = atoms.arrays["id"]
         shapes = {"propensity": (-1,), "mean_displacement": (-1, 3), "propensity_half": (2, -1)}
         for field, axis in _PARTICLE_AXIS.items():
             if field in atoms.arrays:
