@@ -16,10 +16,10 @@ from .data import store as store
 from .data import trajectory as trajectory
 from .data.downloads import fetch_botan_small as fetch_botan_small
 from .data.downloads import fetch_glassbench as fetch_glassbench
+from .data.isoconfigurational import from_isoconfigurational as from_isoconfigurational
 from .data.published import read_published as read_published
 from .data.store import load as load
 from .data.store import save as save
-from .data.trajectory import from_isoconfigurational as from_isoconfigurational
 from .data.trajectory import read_trajectory as read_trajectory
 from .equivariance import convolution as convolution
 from .equivariance import kernels as kernels

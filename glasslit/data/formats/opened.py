@@ -6,10 +6,10 @@ import bz2
 import gzip
 import io
 import lzma
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 PACKED = (".gz", ".bz2", ".xz", ".zst")
 
@@ -41,7 +41,7 @@ def opened(path: Path) -> Iterator[IO[str]]:
                 IO[bytes], zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
             )
         else:
-            unpack = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(kind)
-            stream = cast(IO[bytes], unpack(raw)) if unpack else raw
+            unpack: dict[str, Callable[[IO[bytes]], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+            stream = unpack[kind](raw) if kind in unpack else raw
         with io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as text:
             yield text

@@ -1,0 +1,6 @@
+"""Stub."""
+
+
+def frames(path, options):
+    """Stub."""
+    raise ValueError("not there yet")

@@ -1,0 +1,187 @@
+r"""Labels from runs that share their start and differ in their velocities (isoconfigurational ensembles).
+
+.. math:: \Delta_i(t) = \big\langle |x_i(t) - x_i(0)| \big\rangle_\text{runs}
+
+A displacement needs to know which particle is which, and where it went: ids are compared, boxes too, and positions that
+were folded back into the box are recognized by jumps that no diffusion makes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ..liquid.configuration import Configuration
+from ..liquid.kob_andersen import TYPE_NAMES, WAVE_NUMBER
+from ..liquid.periodic import minimum_image
+
+JUMP = 6.0
+"""A coordinate that changes by half of the box, where all together change by less than a sixth of that, has jumped."""
+STICKS_OUT = 0.5
+"""sigma_AA: how far particles of a folded snapshot lie outside of the box, as LAMMPS leaves them for a while."""
+LOST = 4.0
+"""Folded displacements whose root mean square is more than half of the box divided by this may be any of several."""
+DRIFT = 0.5
+"""sigma_AA: a center of mass rests; a shift of all particles by more is one of the origin, or a drift."""
+
+
+def from_isoconfigurational(
+    initial: Configuration,
+    finals: Sequence[Any] | np.ndarray,
+    times: Sequence[float],
+    *,
+    wrapped: bool = False,
+) -> Configuration:
+    r"""Labels from runs that share their start and differ in their velocities.
+
+    .. math:: \Delta_i(t) = \big\langle |x_i(t) - x_i(0)| \big\rangle_\text{runs}
+
+    Parameters
+    ----------
+    initial : where all runs start
+    finals : for each run what it came to at each time: positions of shape (T, N, 3), sigma_AA, in the particle order of
+        ``initial``, or T configurations, whose ids are compared with those of ``initial`` where both have ids
+    times : T of them, Lennard-Jones units, increasing
+    wrapped : whether positions were folded back into the box; displacements are then taken by minimum image
+
+    Returns
+    -------
+    ``initial`` with ``times``, ``propensity``, ``propensity_half`` (first and second half of the runs; from two runs
+    on), ``mean_displacement``, ``msd``, ``self_scattering`` and ``n_trajectories``
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, ids, types or boxes differ, times are out of order, positions look folded and are not said
+        to be, are said to be and moved too far to tell where, or all particles move together.
+    """
+    times = [float(t) for t in times]
+    if not times or times[0] <= 0 or any(b <= a for a, b in pairwise(times)):
+        raise ValueError(
+            f"times {times}; expected positive, increasing times: sort them, and their positions with them"
+        )
+    if len(finals) == 0:
+        raise ValueError("no runs; expected at least one: give their positions as finals")
+    n, runs = initial.n_particles, []
+    for k, run in enumerate(finals):
+        if isinstance(run, Configuration):
+            raise ValueError(
+                f"finals[{k}] is a configuration; expected for each run the list of its {len(times)} snapshots, one "
+                "for each time: finals=[[first], [second], ...]"
+            )
+        if len(run) != len(times):
+            raise ValueError(f"run {k} has {len(run)} snapshots; expected {len(times)}, one for each of times {times}")
+        each = [_matched(initial, c, k) if isinstance(c, Configuration) else c for c in run]
+        positions = np.asarray(each, dtype=np.float64)
+        if positions.shape != (len(times), n, 3):
+            raise ValueError(f"run {k} has positions of shape {positions.shape}; expected {(len(times), n, 3)}")
+        runs.append(positions)
+    displacements = _displacements(initial, np.stack(runs), times, wrapped)
+    return initial.replace(**statistics(displacements, initial.types, times))
+
+
+def _matched(initial: Configuration, final: Configuration, run: int) -> np.ndarray:
+    """Positions of a snapshot in the particle order of the start."""
+    where = f"run {run}" + (f" ({final.name})" if final.name else "")
+    if final.n_particles != initial.n_particles:
+        raise ValueError(
+            f"{where}: {final.n_particles} particles, the start has {initial.n_particles}; expected the same"
+        )
+    order = np.arange(initial.n_particles)
+    if initial.ids is not None and final.ids is not None:
+        mine, theirs = np.argsort(initial.ids), np.argsort(final.ids)
+        if not np.array_equal(initial.ids[mine], final.ids[theirs]):
+            strange = np.setdiff1d(final.ids, initial.ids)
+            raise ValueError(
+                f"{where}: ids {strange[:5].tolist()}{' and more' if len(strange) > 5 else ''} are not in the start; "
+                "expected the same particles: is it another simulation?"
+            )
+        order[mine] = theirs
+    if not np.array_equal(final.types[order], initial.types):
+        raise ValueError(
+            f"{where}: types are not those of the start; expected the same particles in the same order: sort them by "
+            "their ids"
+        )
+    if not np.allclose(final.box, initial.box, rtol=1e-6, atol=0):
+        raise ValueError(
+            f"{where}: a box of {np.round(final.box, 6).tolist()}, the start has {np.round(initial.box, 6).tolist()}; "
+            "expected the same, as in NVE or NVT: what a displacement is in a box that changes is not defined"
+        )
+    return final.positions[order]
+
+
+def _displacements(initial: Configuration, finals: np.ndarray, times: list[float], wrapped: bool) -> np.ndarray:
+    """What each particle moved, shape (R, T, N, 3); refused where the positions do not tell."""
+    half = initial.box / 2
+    moved = finals - initial.positions
+    folded = minimum_image(moved, initial.box)
+    width = np.sqrt((folded**2).mean(axis=(0, 2)))  # (T, 3)
+    for k, t in enumerate(times):
+        jumps = np.any(np.abs(moved[:, k]) > half, axis=-1)
+        if wrapped and np.any(width[k] > half / LOST):
+            raise ValueError(
+                f"t = {t:g}: folded positions moved by {width[k].max():.2g} in each direction, in a box of "
+                f"{initial.box.min():.4g}; the time is too long to tell where particles went that were folded back: "
+                "expected unwrapped ones (dump xu yu zu, or image flags)"
+            )
+        if wrapped or not jumps.any():
+            continue
+        reach = np.ptp(finals[:, k], axis=(0, 1))
+        if np.all(width[k] < half / JUMP):
+            why = "by half of the box and more, the others hardly"
+        elif np.all(reach <= initial.box + 2 * STICKS_OUT):
+            why = "by more than half of the box, and all positions lie in one box"
+        else:
+            continue
+        raise ValueError(
+            f"t = {t:g}: {int(jumps.any(axis=0).sum())} particles move {why}: positions look folded back into the box "
+            "(wrapped); expected unwrapped ones (dump xu yu zu, or image flags), or say wrapped=True"
+        )
+    displacements = folded if wrapped else moved
+    together = displacements.mean(axis=2)  # (R, T, 3)
+    error = displacements.std(axis=2) / np.sqrt(initial.n_particles)
+    drifts = np.argwhere(np.abs(together) > np.maximum(DRIFT, 8 * error))
+    if len(drifts):
+        r, k, _ = drifts[0]
+        raise ValueError(
+            f"run {r}, t = {times[k]:g}: all particles move together, by {np.round(together[r, k], 3).tolist()}; "
+            "expected a center of mass at rest: were they written with another origin? Shift them, or take out the drift"
+        )
+    return displacements
+
+
+def statistics(displacements: np.ndarray, types: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
+    """What a configuration keeps of its runs.
+
+    Parameters
+    ----------
+    displacements : shape (R, T, N, 3), sigma_AA
+    types : shape (N,)
+    times : T of them
+
+    Returns
+    -------
+    Fields of :class:`~glasslit.Configuration`
+    """
+    displacements = np.asarray(displacements, dtype=np.float64)
+    distance = np.linalg.norm(displacements, axis=-1)
+    of_type = [types == k for k in range(len(TYPE_NAMES))]
+    scattering = np.cos(WAVE_NUMBER * displacements).mean(axis=(0, 3))
+    half = len(displacements) // 2
+
+    def by_type(values: np.ndarray) -> np.ndarray:
+        return np.stack([values[:, s].mean(axis=1) for s in of_type], axis=1)
+
+    present = all(s.any() for s in of_type)
+    return {
+        "times": np.asarray(times, dtype=np.float64),
+        "propensity": distance.mean(axis=0),
+        "propensity_half": np.stack([distance[:half].mean(axis=0), distance[half:].mean(axis=0)]) if half else None,
+        "mean_displacement": displacements.mean(axis=0),
+        "msd": by_type((distance**2).mean(axis=0)) if present else None,
+        "self_scattering": by_type(scattering) if present else None,
+        "n_trajectories": len(displacements),
+    }
