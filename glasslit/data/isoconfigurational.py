@@ -18,8 +18,9 @@ from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TYPE_NAMES, WAVE_NUMBER
 from ..liquid.periodic import minimum_image
 
-JUMP = 6.0
-"""A coordinate that changes by half of the box, where all together change by less than a sixth of that, has jumped."""
+SHORT = 6.0
+"""While displacements are small, their root mean square below half of the box divided by this, those of particles that
+were folded back are a box edge long, give or take such a small one; real hops, however far, end anywhere."""
 STICKS_OUT = 0.5
 """sigma_AA: how far particles of a folded snapshot lie outside of the box, as LAMMPS leaves them for a while."""
 LOST = 4.0
@@ -120,7 +121,8 @@ def _displacements(initial: Configuration, finals: np.ndarray, times: list[float
     folded = minimum_image(moved, initial.box)
     width = np.sqrt((folded**2).mean(axis=(0, 2)))  # (T, 3)
     for k, t in enumerate(times):
-        jumps = np.any(np.abs(moved[:, k]) > half, axis=-1)
+        jumps = np.abs(moved[:, k]) > half  # (R, N, 3)
+        edge = jumps & (np.abs(folded[:, k]) < 3 * width[k])
         if wrapped and np.any(width[k] > half / LOST):
             raise ValueError(
                 f"t = {t:g}: folded positions moved by {width[k].max():.2g} in each direction, in a box of "
@@ -130,15 +132,16 @@ def _displacements(initial: Configuration, finals: np.ndarray, times: list[float
         if wrapped or not jumps.any():
             continue
         reach = np.ptp(finals[:, k], axis=(0, 1))
-        if np.all(width[k] < half / JUMP):
-            why = "by half of the box and more, the others hardly"
-        elif np.all(reach <= initial.box + 2 * STICKS_OUT):
+        short = np.all(width[k] < half / SHORT)
+        if short and 2 * edge.sum() >= jumps.sum():
+            why = "by an edge of the box, the others hardly"
+        elif not short and np.all(reach <= initial.box + 2 * STICKS_OUT):
             why = "by more than half of the box, and all positions lie in one box"
         else:
             continue
         raise ValueError(
-            f"t = {t:g}: {int(jumps.any(axis=0).sum())} particles move {why}: positions look folded back into the box "
-            "(wrapped); expected unwrapped ones (dump xu yu zu, or image flags), or say wrapped=True"
+            f"t = {t:g}: {int(jumps.any(axis=(0, 2)).sum())} particles move {why}: positions look folded back into the "
+            "box (wrapped); expected unwrapped ones (dump xu yu zu, or image flags), or say wrapped=True"
         )
     displacements = folded if wrapped else moved
     together = displacements.mean(axis=2)  # (R, T, 3)
@@ -147,8 +150,8 @@ def _displacements(initial: Configuration, finals: np.ndarray, times: list[float
     if len(drifts):
         r, k, _ = drifts[0]
         raise ValueError(
-            f"run {r}, t = {times[k]:g}: all particles move together, by {np.round(together[r, k], 3).tolist()}; "
-            "expected a center of mass at rest: were they written with another origin? Shift them, or take out the drift"
+            f"run {r}, t = {times[k]:g}: particles move together, by {np.round(together[r, k], 3).tolist()}; "
+            "expected a center of mass at rest: is the origin another one? Shift them, or take out the drift"
         )
     return displacements
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit.data.trajectory import from_isoconfigurational, iterate_trajectory, read_trajectory
-from glasslit.liquid.kob_andersen import WAVE_NUMBER
+from glasslit.data.trajectory import iterate_trajectory, read_trajectory
 from glasslit.simulate.lammps import _lammps_class
 from glasslit.testing import random_liquid
 
@@ -271,88 +270,6 @@ def test_a_box_too_small_for_the_neighbors_is_refused_where_they_are_sought(tmp_
     (c,) = read_trajectory(written(tmp_path, dump([particles(0)], edges=np.array([3.9, 7.0, 8.0]))), MAP)
     with pytest.raises(ValueError, match=r"3\.9.*expected"):
         gl.neighbor_graph(c)
-
-
-def runs_from(start, n_runs=6, n_times=3, scale=0.2, seed=0):
-    rng = np.random.default_rng(seed)
-    return start.positions + np.cumsum(rng.normal(scale=scale, size=(n_runs, n_times, start.n_particles, 3)), axis=1)
-
-
-def test_labels_are_the_averages_that_they_claim_to_be():
-    """Against loops over runs, times and particles."""
-    start = random_liquid(30, n_times=1)
-    finals, times = runs_from(start, n_runs=5), [0.1, 1.0, 10.0]
-    c = from_isoconfigurational(start, finals, times)
-    assert c.n_trajectories == 5
-    assert c.times.tolist() == times
-    for t in range(3):
-        for i in (0, 7, 29):
-            each = [np.linalg.norm(finals[r, t, i] - start.positions[i]) for r in range(5)]
-            assert c.propensity[t, i] == pytest.approx(np.mean(each), rel=1e-6)
-            assert c.propensity_half[0, t, i] == pytest.approx(np.mean(each[:2]), rel=1e-6)
-            assert c.propensity_half[1, t, i] == pytest.approx(np.mean(each[2:]), rel=1e-6)
-        for kind in (0, 1):
-            moved = (finals[:, t] - start.positions)[:, start.types == kind]
-            assert c.msd[t, kind] == pytest.approx(np.mean(np.sum(moved**2, axis=-1)), rel=1e-6)
-            assert c.self_scattering[t, kind] == pytest.approx(np.mean(np.cos(WAVE_NUMBER * moved)), abs=1e-6)
-    assert np.allclose(c.mean_displacement, finals.mean(axis=0) - start.positions, atol=1e-6)
-
-
-def test_runs_may_be_configurations_and_one_run_has_no_halves():
-    start = random_liquid(30, n_times=1)
-    finals = runs_from(start, n_runs=1)
-    given = [[start.replace(positions=x) for x in run] for run in finals]
-    one = from_isoconfigurational(start, given, [1, 2, 3])
-    assert one.hash() == from_isoconfigurational(start, finals, [1, 2, 3]).hash()
-    assert one.propensity_half is None
-
-
-def test_wrapped_positions_are_noticed_and_can_be_said():
-    start = random_liquid(200, n_times=1)
-    start = start.replace(positions=np.mod(start.positions, start.box))
-    finals, times = runs_from(start), [1, 2, 3]
-    folded = np.mod(finals, start.box)
-    with pytest.raises(ValueError, match="they look wrapped"):
-        from_isoconfigurational(start, folded, times)
-    right = from_isoconfigurational(start, finals, times)
-    assert np.allclose(from_isoconfigurational(start, folded, times, wrapped=True).propensity, right.propensity)
-
-
-def test_labels_of_the_published_runs_are_the_published_labels(published):
-    """BOTAN's files hold the runs themselves; read_published averages them by its own code."""
-    path = sorted((published / "botan_small" / "test").rglob("*.npz"))[0]
-    (c,) = gl.read_published(path)
-    with np.load(path) as content:
-        start = c.replace(times=(), propensity=None, propensity_half=None, mean_displacement=None, msd=None,
-                          self_scattering=None, n_trajectories=None)  # fmt: skip
-        mine = from_isoconfigurational(start, content["positions"][:, None], c.times)
-    assert np.allclose(mine.propensity, c.propensity, atol=1e-5)
-    assert np.allclose(mine.propensity_half, c.propensity_half, atol=1e-5)
-    assert mine.n_trajectories == 32
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"times": [1, 3, 2]}, r"times \[1.0, 3.0, 2.0\]; expected positive, increasing"),
-        ({"times": [0, 1, 2]}, r"expected positive, increasing"),
-        ({"times": [1, 2]}, r"run 0 has 3 snapshots; expected 2"),
-        ({"finals": []}, r"no runs; expected at least one"),
-        ({"finals": np.zeros((2, 3, 29, 3))}, r"run 0 has positions of shape \(3, 29, 3\); expected \(3, 30, 3\)"),
-    ],
-)
-def test_runs_that_do_not_fit_are_refused(change, message):
-    start = random_liquid(30, n_times=1)
-    given = {"finals": runs_from(start), "times": [1, 2, 3]} | change
-    with pytest.raises(ValueError, match=message):
-        from_isoconfigurational(start, **given)
-
-
-def test_other_particles_are_refused():
-    start = random_liquid(30, n_times=1)
-    other = start.replace(types=1 - start.types)
-    with pytest.raises(ValueError, match="types are not those of the start"):
-        from_isoconfigurational(start, [[other]], [1.0])
 
 
 def test_compressed_dumps_are_read(tmp_path):

@@ -20,7 +20,11 @@ from .opened import opened
 from .snapshot import Options, Snapshot
 
 _Header = dict[str, tuple[str, list[str]]]  # "BOX" -> what stands behind its name, the lines below it
-_NUMBERS = {"id", *(f"{x}{form}" for x in "xyz" for form in ("", "u", "s", "su")), "ix", "iy", "iz"}
+_KINDS = (
+    {"id": "i8", "typelabel": "U32", "element": "U32"}
+    | {f"{x}{form}": "f8" for x in "xyz" for form in ("", "u", "s", "su")}
+    | {"ix": "i8", "iy": "i8", "iz": "i8"}
+)
 _BEFORE = {"UNITS", "TIME"}  # what may stand before a frame
 
 
@@ -102,23 +106,17 @@ def _parsed(header: _Header, rows: list[str], units: str | None) -> Snapshot:
 
 def _table(rows: list[str], columns: list[str], types: str) -> dict[str, np.ndarray]:
     """Columns by name. What nobody needs is read as one letter, whatever it is."""
-    kinds = [
-        (
-            f"{k}",
-            types
-            if name == "type"
-            else "U32"
-            if name in ("typelabel", "element")
-            else "f8"
-            if name in _NUMBERS
-            else "U1",
-        )
-        for k, name in enumerate(columns)
-    ]
+    kinds = [(f"{k}", types if name == "type" else _KINDS.get(name, "U1")) for k, name in enumerate(columns)]
     try:
         table = np.loadtxt(rows, dtype=kinds, comments=None, ndmin=1)
     except ValueError as error:
-        raise ValueError(f"{error} Expected for each particle: {' '.join(columns)}") from error
+        for k, words in enumerate(map(str.split, rows)):
+            if len(words) != len(columns):
+                raise ValueError(
+                    f"particle row {k} has {len(words)} words, {' '.join(words)[:60]!r}; expected {len(columns)}: "
+                    f"{' '.join(columns)}"
+                ) from error
+        raise ValueError(f"{str(error).rstrip('.')}; expected for each particle: {' '.join(columns)}") from error
     return {name: table[f"{k}"] for k, name in enumerate(columns)}
 
 
