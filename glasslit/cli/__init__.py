@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -27,9 +28,20 @@ COMMANDS = {
 """Modules of this room that are commands, and what each is for."""
 
 
+def _whole(words: Sequence[str]) -> list[str]:
+    """The words, with ranges that count from the end ("-10:") tied to their option, for which argparse takes them."""
+    whole: list[str] = []
+    for word in words:
+        if whole and whole[-1].startswith("--") and re.fullmatch(r"-\d+(:-?\d*){1,2}", word):
+            whole[-1] += f"={word}"
+        else:
+            whole.append(word)
+    return whole
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Entry point of the console script."""
-    words = sys.argv[1:] if words is None else words
+    words = _whole(sys.argv[1:] if words is None else words)
     parser = argparse.ArgumentParser(prog="glasslit", description="Rotation-equivariant networks for glassy liquids.")
     parser.add_argument("--version", action="version", version=f"glasslit {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -3,12 +3,14 @@
 import argparse
 import hashlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from ..data.published import read_published
 from ..data.store import load, shipped_models
 from ..data.trajectory import iterate_trajectory, pick_frames
 from ..liquid.configuration import Configuration
@@ -28,12 +30,20 @@ DESCRIPTION = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
     add = parser.add_argument
-    add("input", type=Path, help="a LAMMPS dump or data file, extended XYZ, what else ASE reads, or an .h5 file")
+    add(
+        "input",
+        type=Path,
+        nargs="+",
+        help="LAMMPS dumps or data files, the XYZ family, GSD, what else ASE reads, published .npz and .pickle files, "
+        ".h5 files",
+    )
     add("-o", "--out", type=Path, required=True, help="the .extxyz file to write")
     add("--model", required=True, help=f"a model.pt, or a name: {', '.join(shipped_models())}")
     add("--type-map", help="what the file's types are, as in 1=A,2=B")
-    add("--frames", default=":", help="which, as in -1 or 100:200:10 (default: all)")
+    add("--frames", default=":", help="which of each file, as in -1 or 100:200:10 (default: all)")
     add("--format", help="as ASE names it, where it cannot be told from the file")
+    add("--box", type=float, nargs="+", help="edge of a cube, or three edges, where the format has no box (plain XYZ)")
+    add("--atom-style", help="of LAMMPS data files that do not name it, such as charge")
     add(
         "-T", "--temperature", type=float, help="of the configurations, epsilon_AA / k_B; only to compare with training"
     )
@@ -49,9 +59,9 @@ def run(arguments: argparse.Namespace) -> None:
     weights = hashlib.sha256()
     for _, value in sorted(model.state_dict().items()):
         weights.update(value.numpy().tobytes())
-    source = Path(arguments.input)
-    about = (str(source.resolve()), source.stat().st_mtime_ns if source.is_file() else 0, arguments.frames,
-             arguments.type_map, arguments.potential, weights.hexdigest())  # fmt: skip
+    sources = [(str(path.resolve()), path.stat().st_mtime_ns if path.is_file() else 0) for path in arguments.input]
+    about = (sources, arguments.frames, arguments.type_map, arguments.format, arguments.box, arguments.atom_style,
+             arguments.potential, weights.hexdigest())  # fmt: skip
     out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
     told: set[str] = set()
     with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
@@ -75,7 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
                 bar.write(f"warning: {c.name}: {name} {off[name]}: the model knows no such liquid")
             told |= off.keys()
             prediction = predict_in_blocks(model, c)
-            out.write(predicted_atoms(c, model, prediction))
+            out.write(predicted_atoms(c, model, prediction, frame=number))
             if number == 0 and arguments.picture:
                 _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction[-1])
             bar.update()
@@ -83,17 +93,22 @@ def run(arguments: argparse.Namespace) -> None:
     tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, propensity at t = {times}")
 
 
-def _frames(arguments: argparse.Namespace) -> Iterable[Configuration]:
-    """Of the input, whatever it is."""
-    if arguments.input.suffix in (".h5", ".hdf5"):
-        return [c for _, c in pick_frames(lambda: load(arguments.input), arguments.frames)]
+def _frames(arguments: argparse.Namespace) -> Iterator[Configuration]:
+    """Of the inputs, whatever they are, one after the other."""
     type_map: dict[int | str, str | int] = {}
     for pair in (arguments.type_map or "").split(",") if arguments.type_map else []:
         name, equals, kind = pair.partition("=")
         if not equals:
             raise ValueError(f"--type-map {arguments.type_map}; expected pairs such as 1=A,2=B")
         type_map[name.strip()] = kind.strip()
-    return iterate_trajectory(arguments.input, type_map, arguments.frames, format=arguments.format)
+    said = {"format": arguments.format, "box": arguments.box, "atom_style": arguments.atom_style}
+    for path in arguments.input:
+        if path.suffix in (".h5", ".hdf5"):
+            yield from (c for _, c in pick_frames(partial(load, path), arguments.frames))
+        elif path.is_dir() or path.suffix in (".npz", ".pickle", ".pkl"):
+            yield from (c for _, c in pick_frames(partial(read_published, path), arguments.frames))
+        else:
+            yield from iterate_trajectory(path, type_map, arguments.frames, **said)
 
 
 def _picture(path: Path, c: Configuration, title: str, values: np.ndarray) -> None:

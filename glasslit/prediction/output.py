@@ -10,21 +10,49 @@ import ase.io
 import numpy as np
 
 from ..liquid.configuration import Configuration
+from ..liquid.kob_andersen import SIGMA
 from ..models.propensity import PropensityNetwork
 
+RADII = np.diag(SIGMA) / 2
+"""sigma_AA: of A and of B, half the distance at which two of them begin to repel each other."""
 
-def predicted_atoms(configuration: Configuration, model: PropensityNetwork, prediction: np.ndarray) -> ase.Atoms:
-    """The configuration as ASE ``Atoms`` with an array ``predicted_t{time:g}`` for each time, sigma_AA.
+
+def column(time: float) -> str:
+    """The name of the column of predictions at a time, Lennard-Jones units: letters, digits and underscores.
+
+    Extended XYZ allows no others; a decimal point becomes an underscore.
+
+    Examples
+    --------
+    >>> column(0.104), column(130000.0)
+    ('predicted_t0_104', 'predicted_t130000')
+    """
+    return "predicted_t" + np.format_float_positional(time, precision=6, fractional=False, trim="-").replace(".", "_")
+
+
+def predicted_atoms(
+    configuration: Configuration, model: PropensityNetwork, prediction: np.ndarray, frame: int | None = None
+) -> ase.Atoms:
+    """The configuration as ASE ``Atoms`` with what was predicted.
 
     Parameters
     ----------
     configuration : as it was predicted
-    model : whose times are the names
+    model : whose times are predicted
     prediction : shape (T, N), sigma_AA
+    frame : its number in what was read
+
+    Returns
+    -------
+    ``Atoms`` with an array for each time, sigma_AA, named by :func:`column`; with ``radius`` (A and B are written as H
+    and He, which programs draw the wrong way round); with ``id``, ``step`` and ``frame`` where they are known
     """
     atoms = configuration.to_ase()
+    atoms.set_array("radius", RADII[configuration.types])
+    if frame is not None:
+        atoms.info["frame"] = frame
     for t, values in zip(model.times, prediction, strict=True):
-        atoms.set_array(f"predicted_t{t:g}", np.asarray(values, dtype=np.float64))
+        atoms.set_array(column(float(t)), np.asarray(values, dtype=np.float64))
     return atoms
 
 
