@@ -267,8 +267,9 @@ class Configuration:
         atoms.info["writer"] = WRITER
         for field in _OF_ALL:
             value = getattr(self, field)
-            if value is not None and np.size(value):
-                atoms.info[field] = value.tolist() if isinstance(value, np.ndarray) else value
+            if value is None or np.size(value) == 0 or str(value) == "":  # "name=" would swallow the word after it
+                continue
+            atoms.info[field] = value.tolist() if isinstance(value, np.ndarray) else value
         return atoms
 
     @classmethod

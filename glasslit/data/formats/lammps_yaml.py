@@ -1,6 +1,0 @@
-"""Stub."""
-
-
-def frames(path, options):
-    """Stub."""
-    raise ValueError("not there yet")
