@@ -9,5 +9,17 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["hoomd", "lammps_columns", "lammps_data", "lammps_dump", "lammps_yaml", "opened", "others", "snapshot", "xyz"],
+    [
+        "box",
+        "hoomd",
+        "lammps_columns",
+        "lammps_data",
+        "lammps_dump",
+        "lammps_yaml",
+        "lines",
+        "opened",
+        "others",
+        "snapshot",
+        "xyz",
+    ],
 )

@@ -84,7 +84,10 @@ def labels_of(columns: Mapping[str, np.ndarray]) -> np.ndarray:
         raise ValueError(f"columns {' '.join(columns)}; expected types too: dump id type x y z")
     values = np.asarray(columns[name])
     if values.dtype.kind not in "iuf":
-        return values.astype(str)
+        words = values.astype(str)
+        if np.any(words == ""):  # LAMMPS of July 2025 leaves typelabel empty in dumps of style yaml
+            raise ValueError(f"{name} is empty in row {np.argmax(words == '')}; expected types: dump id type x y z")
+        return words
     kinds, which = np.unique(values, return_inverse=True)
     wrong = ~np.isfinite(kinds) | (kinds != np.floor(kinds))
     if np.any(wrong):

@@ -108,6 +108,7 @@ def test_a_tilted_box_begins_inside_of_its_bounds():
         ("id type x y z", {"type": np.array([1, 1.5, 2])}, "type 1.5; expected whole numbers or words"),
         ("id type x y z", {"type": np.array([1, np.nan, 2])}, "type nan; expected whole numbers or words"),
         ("id type x y z", {"type": np.array([1, np.inf, 2])}, "type inf; expected whole numbers or words"),
+        ("typelabel x y z", {"typelabel": np.array(["big", "", ""])}, "typelabel is empty in row 1; expected types"),
         ("id type x y z", {"units": "metal"}, "units metal; expected lj: divide lengths by sigma_AA"),
         ("id type x y z", {"high": np.array([7.0, -2.0, 8.5])}, "a box from -2 to -2 along y; expected a second bound"),
         ("id type x y z", {"high": np.array([7.0, np.nan, 8.5])}, "a box from -2 to nan along y"),
