@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from .rows import numbers, whole_numbers
 from .snapshot import Snapshot, sorted_by_id
 
 _FORMS = ("xu yu zu", "xsu ysu zsu", "x y z", "xs ys zs")  # the first that is there: unwrapped ones say more
@@ -52,7 +53,7 @@ def snapshot(
         raise ValueError(
             f"columns {' '.join(columns)}; expected positions, all three of {', or '.join(_FORMS)}: dump id type x y z"
         )
-    positions = _numbers(columns, form)
+    positions = numbers(columns, form)
     if "s" in form[0]:
         positions = low + positions @ cell
     if "u" not in form[0] and (flags := [flag for flag in _FLAGS if flag in columns]):
@@ -61,13 +62,8 @@ def snapshot(
                 f"image flags {' '.join(flags)} without the others; expected those of all directions or none: "
                 "dump id type x y z ix iy iz"
             )
-        positions = positions + _numbers(columns, _FLAGS) @ cell
-    ids = None
-    if "id" in columns:
-        found = _numbers(columns, ["id"])[:, 0]
-        ids = found.astype(np.int64)
-        if np.any(wrong := found != ids):
-            raise ValueError(f"id {found[wrong][0]:g}; expected whole numbers: is column id that of LAMMPS?")
+        positions = positions + whole_numbers(columns, _FLAGS) @ cell
+    ids = whole_numbers(columns, ["id"])[:, 0] if "id" in columns else None
     return sorted_by_id(Snapshot(positions, labels, cell, np.asarray(periodic, dtype=bool), ids, step))
 
 
@@ -110,33 +106,3 @@ def _cell(
                 "compare the file with the simulation's box"
             )
     return low, np.array([[edges[0], 0.0, 0.0], [xy, edges[1], 0.0], [xz, yz, edges[2]]])
-
-
-def _numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """Finite numbers of some columns side by side, shape (N, len(names))."""
-    found = np.empty((len(columns[names[0]]), len(names)))
-    for k, name in enumerate(names):
-        values = np.asarray(columns[name])
-        try:
-            found[:, k] = values
-        except (TypeError, ValueError):
-            word = next(value for value in values if not _is_number(value))
-            raise ValueError(
-                f"{name} {word!s:.40}; expected a number for each particle: mend or leave the frame out"
-            ) from None
-    if not np.all(np.isfinite(found)):
-        row, k = np.argwhere(~np.isfinite(found))[0]
-        which = f"particle {columns['id'][row]}" if "id" in columns and "id" not in names else f"row {row}"
-        raise ValueError(
-            f"{names[k]} of {which} is {found[row, k]}; expected finite numbers: leave the frame out, the run may have "
-            "failed before it"
-        )
-    return found
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return True

@@ -17,6 +17,7 @@ import numpy as np
 from .box import refuse_second_box
 from .lammps_columns import snapshot
 from .lines import lines
+from .rows import columns
 from .snapshot import Options, Snapshot
 
 _ROW = re.compile(r"\s*- \[([^\[\]'\"#]*?),?\s*\]\s*")
@@ -83,20 +84,14 @@ def _read(document: list[str]) -> Snapshot:
         raise ValueError(
             f"it has {len(table)} of {expected} particles; expected all: if the file ends early, leave this frame out"
         )
-    for k, row in enumerate(table):
-        if not isinstance(row, list) or len(row) != len(names):
-            found = len(row) if isinstance(row, list) else 1
-            raise ValueError(
-                f"row {k} has {found} columns; expected {len(names)}, {' '.join(names)}: mend it, or leave the frame "
-                "out"
-            )
-    columns = {name: np.array(words) for name, words in zip(names, zip(*table, strict=True), strict=True)}
+    if not all(isinstance(row, list) and len(row) <= len(names) for row in table):
+        raise ValueError(f"rows of data with more than {len(names)} columns, {' '.join(names)}; expected one for each")
     low, high, tilt = _box(known["box"])
     sides = _words(known, "boundary")
     if len(sides) != 6:
         raise ValueError(f"boundary {' '.join(sides)}; expected six letters, such as p, p, p, p, p, p")
     periodic = np.array(sides).reshape(3, 2) == "p"
-    return snapshot(columns, low, high, tilt, periodic.all(axis=1), step, known.get("units"))
+    return snapshot(columns(table, names), low, high, tilt, periodic.all(axis=1), step, known.get("units"))
 
 
 def _loaded(document: list[str]) -> dict[str, Any]:

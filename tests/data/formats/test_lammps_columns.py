@@ -95,7 +95,7 @@ def test_a_tilted_box_begins_inside_of_its_bounds():
         ("id type xu y z", {}, "columns id type xu y z; expected positions, all three of xu yu zu, or xsu ysu zsu"),
         ("id type x y z ix iy", {}, "image flags ix iy without the others; expected those of all directions or none"),
         ("id type x y z", {"id": np.array([5, 5, 6])}, "id 5 occurs twice"),
-        ("id type x y z", {"id": np.array([5, 5.5, 6])}, "id 5.5; expected whole numbers"),
+        ("id type x y z", {"id": np.array([5, 5.5, 6])}, "id 5.5; expected whole numbers: is it the column"),
         ("id type x y z", {"id": np.array([5, np.nan, 6])}, "id of row 1 is nan; expected finite"),
         ("id type x y z", {"y": np.array([5, np.nan, 6])}, "y of particle 1 is nan; expected finite numbers"),
         ("type x y z", {"z": np.array([5, 6, -np.inf])}, "z of row 2 is -inf; expected finite numbers"),
