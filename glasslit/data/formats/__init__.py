@@ -22,5 +22,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "rows",
         "snapshot",
         "xyz",
+        "xyz_extended",
     ],
 )
