@@ -8,5 +8,20 @@ Each has ``frames(path, options)``, which yields for each frame a function that 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["hoomd", "lammps_data", "lammps_dump", "lammps_yaml", "opened", "others", "snapshot", "xyz"]
+    __name__,
+    [
+        "box",
+        "hoomd",
+        "lammps_columns",
+        "lammps_data",
+        "lammps_dump",
+        "lammps_yaml",
+        "lines",
+        "opened",
+        "others",
+        "rows",
+        "snapshot",
+        "xyz",
+        "xyz_extended",
+    ],
 )

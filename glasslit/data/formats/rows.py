@@ -1,0 +1,84 @@
+"""Rows of words as columns of words, and columns of words as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Named columns of rows which all have at least so many words; words beyond are left out.
+
+    Parameters
+    ----------
+    rows : N of them, each a word for each name, or more
+    names : of the columns
+
+    Returns
+    -------
+    Words of each column, shape (N,); as objects, because an array of text is as wide as its longest word
+
+    Raises
+    ------
+    ValueError
+        If a row has fewer words.
+    """
+    for k, row in enumerate(rows):
+        if len(row) < len(names):
+            raise ValueError(
+                f"row {k} has {len(row)} columns; expected {len(names)}, {' '.join(names)}: mend it, or the number of "
+                "particles, or leave this frame out"
+            )
+    turned = zip(*rows, strict=False)
+    return {name: np.array(words, dtype=object) for name, words in zip(names, turned, strict=False)}
+
+
+def numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Finite numbers of some columns side by side, shape (N, len(names)).
+
+    Parameters
+    ----------
+    columns : each of shape (N,), numbers or words; one named "id" serves to name particles in errors
+    names : of the wanted ones
+
+    Raises
+    ------
+    ValueError
+        If a word is no number, or a number is not finite.
+    """
+    found = np.empty((len(columns[names[0]]), len(names)))
+    for k, name in enumerate(names):
+        try:
+            found[:, k] = columns[name]
+        except (TypeError, ValueError):
+            word = next(value for value in columns[name] if not _is_number(value))
+            raise ValueError(
+                f"{name} {word!s:.40}; expected a number for each particle: mend it, or leave this frame out"
+            ) from None
+    if not np.all(np.isfinite(found)):
+        row, k = np.argwhere(~np.isfinite(found))[0]
+        which = f"particle {columns['id'][row]}" if "id" in columns and "id" not in names else f"row {row}"
+        raise ValueError(
+            f"{names[k]} of {which} is {found[row, k]}; expected finite numbers: leave this frame out, the run may "
+            "have failed before it"
+        )
+    return found
+
+
+def whole_numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """The same for whole numbers, shape (N, len(names)), int64."""
+    found = numbers(columns, names)
+    whole = found.astype(np.int64)
+    if np.any(wrong := found != whole):
+        row, k = np.argwhere(wrong)[0]
+        raise ValueError(f"{names[k]} {found[row, k]:g}; expected whole numbers: is it the column that its name says?")
+    return whole
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True

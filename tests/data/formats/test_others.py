@@ -1,0 +1,208 @@
+"""What ASE reads without converting, against what it writes; everything else in a sentence."""
+
+import gzip
+import pickle
+import warnings
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase.io.formats import ioformats
+
+from glasslit.data.formats.others import _BOHR, _CONVERTED, READ, frames, told_by_ase, unread
+from glasslit.data.formats.snapshot import Options
+
+CELL = np.array([6.1234, 7.2345, 8.3456])
+ATOMS = ase.Atoms(
+    "Ar2Kr2", [[1.2345, 2.3456, 3.4567], [4.1, 5.2, 6.3], [0.5, 0.6, 0.7], [3.3, 1.4, 5.5]], cell=CELL, pbc=True
+)
+WRITTEN = sorted(name for name in READ if ioformats[name].can_write)
+
+
+def read(path, options=None, format=None):
+    return [frame() for frame in frames(path, options or Options(), format)]
+
+
+def read_some(path, format):
+    """As whoever calls the readers does: a file without frames is refused there."""
+    if not (found := read(path, format=format)):
+        raise ValueError("a file without frames; expected some")
+    return found
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_lengths_stay_as_they_stand_in_the_file(tmp_path, name):
+    """The edge of the cell, or x of the first particle, is in the text as it was given; and so it is read."""
+    path = tmp_path / f"some@0.45.{name}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with path.open("wb" if ioformats[name].isbinary else "w") as file:
+            ase.io.write(str(file.name) if not ioformats[name].acceptsfd else file, ATOMS, format=name)
+        content = path.read_bytes()
+        assert b"1.234" in content or b"6.1234" in content
+        (found,) = read(path, Options(box=CELL) if name in ("mol", "sdf") else None, name)
+    assert np.allclose(found.positions - found.positions[0], ATOMS.positions - ATOMS.positions[0], atol=1e-3)
+    assert np.allclose(np.linalg.norm(found.cell, axis=1), CELL, atol=1e-3)
+    assert found.labels.tolist() == ["Ar", "Ar", "Kr", "Kr"]
+
+
+def test_formats_are_ase_s_own():
+    assert set(READ) <= set(ioformats)
+    assert (_BOHR | set(_CONVERTED)) <= set(ioformats)
+    assert not (_BOHR | set(_CONVERTED)) & set(READ)
+    assert len(WRITTEN) > 15
+
+
+@pytest.mark.parametrize(
+    "name", ["gromacs", "gromos", "castep-md", "cube", "dmol-incoor", "struct", "sys", "turbomole"]
+)
+def test_ase_converts_what_is_refused(tmp_path, name):
+    """The control of the test above: the same lengths are not in these files, or not as they are read."""
+    path = tmp_path / "some.file"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ase.io.write(path, ATOMS, format=name)
+    assert not any(word in path.read_bytes() for word in (b"1.234", b"6.123"))
+    with pytest.raises(ValueError, match=r"nm, which readers turn|from Bohr into"):
+        read(path, format=name)
+
+
+def test_several_frames_packed_files_and_columns_of_types(tmp_path):
+    path = tmp_path / "some.json"
+    ase.io.write(path, [ATOMS, ATOMS], format="json")
+    packed = tmp_path / "some.json.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    for place in (path, packed):
+        assert told_by_ase(place) == "json"
+        assert [len(s.labels) for s in read(place)] == [4, 4]
+    atoms = ATOMS.copy()
+    atoms.set_array("type", np.array([1, 2, 2, 1]))
+    path = tmp_path / "some.cfg"
+    ase.io.write(path, atoms, format="cfg")
+    assert read(path, format="cfg")[0].labels.tolist() == ["1", "2", "2", "1"]
+
+
+def test_boxes(tmp_path):
+    path = tmp_path / "some.traj"
+    ase.io.write(path, ase.Atoms("Ar", [[1, 2, 3]]))
+    (found,) = read(path, Options(box=CELL))
+    assert np.array_equal(found.cell, np.diag(CELL))
+    assert found.periodic.all()
+    with pytest.raises(ValueError, match="no box in the file"):
+        read(path)
+    ase.io.write(path, ATOMS)
+    with pytest.raises(ValueError, match="beside a file that says its box"):
+        read(path, Options(box=CELL))
+    for atoms, told in (
+        (ase.Atoms("Ar", [[1, 2, 3]], cell=[5, 5, 0]), "expected three edge vectors of a box with a volume"),
+        (ase.Atoms("Ar", [[1, 2, np.nan]], cell=[5, 5, 5]), "particle 0 is at"),
+        (ase.Atoms(cell=[5, 5, 5]), "no particles; expected at least one"),
+    ):
+        ase.io.write(path, atoms)
+        with pytest.raises(ValueError, match=told):
+            read(path)
+    ase.io.write(path, ase.Atoms("Ar", cell=[5, 5, 5], pbc=(1, 1, 0)))
+    (found,) = read(path)
+    assert found.periodic.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("name", sorted(READ))
+@pytest.mark.parametrize(
+    "content", [b"", b"made up\n", b"2\n\nAr 1 2 3\n", bytes(range(256)) * 4, b"{}", b"<a><b/></a>", b"1 2\n3 4\n" * 20]
+)
+def test_unsuitable_files_end_in_a_sentence(tmp_path, name, content):
+    path = tmp_path / "some.file"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(ValueError, match=r"^[^\n]*(; expected|no box)[^\n]*$"):
+            read_some(path, name)
+
+
+@pytest.mark.parametrize("suffix", [".traj", ".json", ".vasp"])
+def test_cut_files(tmp_path, suffix):
+    path = tmp_path / f"POSCAR{suffix}"
+    ase.io.write(path, ATOMS)
+    whole = path.read_bytes()
+    for share in (0.2, 0.5, 0.8):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(ValueError, match=r"ASE cannot read it as|expected"):
+            read_some(path, suffix[1:])
+    packed = tmp_path / f"POSCAR{suffix}.gz"
+    packed.write_bytes(gzip.compress(whole)[:-30])
+    with pytest.raises(ValueError, match=r"ASE cannot read it as"):
+        read(packed, format=suffix[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.gro", "GROMACS's .gro: it keeps nm"),
+        ("a.gro.gz", "GROMACS's .gro: it keeps nm"),
+        ("a.XTC", "GROMACS's .xtc: it keeps nm"),
+        ("a.trr", "GROMACS's .trr: it keeps nm"),
+        ("a.dcd", "DCD, of CHARMM, NAMD or LAMMPS: it is binary"),
+        ("a.nc", "NetCDF, of AMBER or LAMMPS: it is binary"),
+        ("a.bin", "LAMMPS: its binary dumps .*: dump text"),
+        ("a.lammpsbin", "LAMMPS: its binary dumps .*: dump text"),
+        ("a.restart", "LAMMPS's restart"),
+        ("a.gsd.gz", "HOOMD-blue's GSD, packed as .gz"),
+        ("a.pkl", "a pickle: it may run code"),
+    ],
+)
+def test_files_that_stay_unread(tmp_path, name, told):
+    path = tmp_path / name
+    assert told.split(":")[0] in unread(path)
+    path.write_bytes(b"\x00\x01")
+    with pytest.raises(ValueError, match=told):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["a.dump", "a.xyz", "a.gsd", "a.yaml", "a.data", "a.traj", "a"])
+def test_other_names_say_nothing(tmp_path, name):
+    assert unread(tmp_path / name) is None
+
+
+@pytest.mark.parametrize("name", ["gpw", "db", "bundletrajectory", "postgresql", "netcdftrajectory", "nonsense", "py"])
+def test_other_formats_are_refused_by_name(tmp_path, name):
+    path = tmp_path / "some.file"
+    path.write_text("x")
+    with pytest.raises(ValueError, match="extended XYZ"):
+        read(path, format=name)
+
+
+def test_unknown_files_are_refused(tmp_path):
+    path = tmp_path / "some.thing"
+    packed = tmp_path / "some.thing.gz"
+    for place in (path, packed):
+        place.write_text("nothing in particular\n")
+    assert told_by_ase(path) is None
+    assert told_by_ase(packed) is None
+    with pytest.raises(
+        ValueError, match="format unknown; expected a LAMMPS dump or data file, XYZ, GSD, or one of cfg"
+    ):
+        read(path)
+    with pytest.raises(ValueError, match=r"ASE does not unpack \.zst"):
+        read(tmp_path / "some.json.zst", format="json")
+
+
+class Runs:
+    """Of a pickle, what would run."""
+
+    def __reduce__(self):
+        return (exec, ("open('ran', 'w').close()",))
+
+
+@pytest.mark.parametrize("name", READ)
+def test_no_reader_runs_code_of_a_file(tmp_path, monkeypatch, name):
+    """Old trajectories of ASE were pickles."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "some.traj"
+    for head in (b"", b"PickleTrajectory"):
+        path.write_bytes(head + pickle.dumps(Runs()))
+        with pytest.raises(ValueError, match="expected"):
+            read_some(path, name)
+        assert not (tmp_path / "ran").exists()
+    pickle.loads(pickle.dumps(Runs()))
+    assert (tmp_path / "ran").exists(), "the control: this pickle does run"

@@ -1,0 +1,34 @@
+"""Rows of words become columns, and columns numbers, or a sentence says which word is wrong."""
+
+import numpy as np
+import pytest
+
+from glasslit.data.formats.rows import columns, numbers, whole_numbers
+
+ROWS = [["A", "1", "0.1", "more"], ["B", "2.0", "1e-3"], ["a long word", "-3", "0.30000000000000004"]]
+
+
+def test_columns_and_exact_numbers():
+    found = columns(ROWS, ["species", "n", "x"])
+    assert found["species"].tolist() == ["A", "B", "a long word"]
+    assert np.array_equal(numbers(found, ["x", "n"]), [[0.1, 1], [1e-3, 2], [0.1 + 0.2, -3]])
+    whole = whole_numbers(found, ["n"])
+    assert whole.tolist() == [[1], [2], [-3]]
+    assert whole.dtype == np.int64
+    assert numbers({"n": np.arange(3)}, ["n"]).tolist() == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        (lambda: columns(ROWS, ["species", "n", "x", "y"]), "row 1 has 3 columns; expected 4, species n x y: mend"),
+        (lambda: columns([["A"], []], ["species"]), "row 1 has 0 columns; expected 1, species"),
+        (lambda: numbers(columns(ROWS, ["species"]), ["species"]), "species A; expected a number for each particle"),
+        (lambda: numbers({"x": np.array(["1", "inf"])}, ["x"]), "x of row 1 is inf; expected finite numbers"),
+        (lambda: numbers({"x": np.array([1, np.nan]), "id": [7, 8]}, ["x"]), "x of particle 8 is nan"),
+        (lambda: whole_numbers(columns(ROWS, ["a", "b", "x"]), ["x"]), "x 0.1; expected whole numbers"),
+    ],
+)
+def test_what_is_no_number_is_refused(run, told):
+    with pytest.raises(ValueError, match=told):
+        run()
