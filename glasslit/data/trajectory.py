@@ -126,7 +126,7 @@ def iterate_trajectory(
         sentences = list(snapshot.told)
         if snapshot.ids is None:
             sentences.append(
-                "no particle ids; particles are told apart by their rows, which may change places: dump id too"
+                "no particle ids; particles are told apart by their rows, which may change places: write ids, too (dump id)"
             )
         if step is not None and snapshot.step is not None and snapshot.step <= step:
             sentences.append(
@@ -164,7 +164,16 @@ def _frames(path: Path, format: str | None, options: Options) -> Callable[[], It
         raise ValueError(
             f"{path}: an atom style is given, and the format is {name}; expected a LAMMPS data file: leave it out"
         )
-    return partial(reader.frames, path, options) if reader else partial(others.frames, path, name)
+    read = partial(reader.frames, path, options) if reader else partial(others.frames, path, options, name)
+    return partial(_named, path, read)
+
+
+def _named(path: Path, read: Callable[[], Iterable[Callable[[], Snapshot]]]) -> Iterator[Callable[[], Snapshot]]:
+    """What ``read()`` yields; errors between two frames with the name of the file."""
+    try:
+        yield from read()
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def recognized(path: Path) -> str:
@@ -176,7 +185,7 @@ def recognized(path: Path) -> str:
         If it is one that is not read, with the way to convert it, or no known one.
     """
     if sentence := others.unread(path):
-        raise ValueError(f"{path}: {sentence}")
+        raise ValueError(f"{path.name}: {sentence}")
     if suffix(path) == ".gsd":
         return "gsd"
     lines: list[str] = []
@@ -195,7 +204,12 @@ def recognized(path: Path) -> str:
         return "extxyz" if len(lines) > 1 and "Lattice=" in lines[1] else "xyz"
     if any(re.match(r"\s*\d+\s+atoms\s*(#.*)?$", line) for line in lines):  # ASE takes some for others
         return "lammps-data"
-    return others.recognized(path)
+    if name := others.told_by_ase(path):
+        return name
+    raise ValueError(
+        f"{path}: not a format that is known by its name or its beginning; expected a LAMMPS dump, extended XYZ or the "
+        "like: give its format (--format lammps-data, format='lammps-data')"
+    )
 
 
 def _same_particles(snapshot: Snapshot, where: str, number: int, first: Snapshot) -> None:

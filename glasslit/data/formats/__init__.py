@@ -10,13 +10,11 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "box",
         "hoomd",
         "lammps_columns",
         "lammps_data",
         "lammps_dump",
         "lammps_yaml",
-        "lines",
         "opened",
         "others",
         "rows",

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .box import refuse_second_box
-from .snapshot import Options, Snapshot
+from .snapshot import Options, Snapshot, refuse_second_box
 
 
 def frames(path: Path, options: Options) -> Iterator[Callable[[], Snapshot]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .lammps_columns import snapshot
-from .opened import opened
+from .opened import lines
 from .snapshot import Options, Snapshot
 
 STYLES = {
@@ -44,16 +44,14 @@ def frames(path: Path, options: Options) -> Iterator[Callable[[], Snapshot]]:
     path : the file, packed or not
     options : with the atom style, where the file does not name it
     """
-    with opened(path) as text:
-        lines = text.read().splitlines()
-    yield partial(_parsed, lines, options.atom_style)
+    yield partial(_parsed, list(lines(path)), options.atom_style)
 
 
-def _parsed(lines: list[str], style: str | None) -> Snapshot:
-    first = lines[0] if lines else ""
+def _parsed(content: list[str], style: str | None) -> Snapshot:
+    first = content[0] if content else ""
     units = re.search(r"units\s*=\s*(\w+)", first)
     step = re.search(r"timestep\s*=\s*(\d+)", first)
-    header, sections, comment = _divided(lines[1:])
+    header, sections, comment = _divided(content[1:])
     box = _box(header)
     if "atoms" not in header or "Atoms" not in sections:
         raise ValueError(

@@ -6,8 +6,6 @@ units that are told once for all frames, and types that are words.
 
 from __future__ import annotations
 
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -16,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from .lammps_columns import snapshot
-from .opened import opened
+from .opened import lines
 from .snapshot import Options, Snapshot
 
 _Header = dict[str, tuple[str, list[str]]]  # "BOX" -> what stands behind its name, the lines below it
@@ -29,42 +27,43 @@ _BEFORE = {"UNITS", "TIME"}  # what may stand before a frame
 
 
 def frames(path: Path, options: Options) -> Iterator[Callable[[], Snapshot]]:
-    """Each frame of a dump, also one that is cut.
+    """Of each frame, what reads it, also of one that is cut.
 
     Parameters
     ----------
     path : the file, packed or not
     options : nothing of it is needed
+
+    Raises
+    ------
+    ValueError
+        Where a packed file ends early; of each frame, if it is not whole, or its columns do not tell what is needed.
     """
     units, header, name = None, _Header(), ""
-    with opened(path) as text:
-        lines = iter(text)
-        try:
-            for line in lines:
-                words = line.split()
-                if not words or words[0].startswith("#"):
-                    continue
-                if words[0] == "ITEM:":
-                    name = words[1] if len(words) > 1 else ""
-                    if name == "TIMESTEP":
-                        if header.keys() - _BEFORE:
-                            yield partial(_parsed, header, [], units)
-                        header = {}
-                    header[name] = (" ".join(words[2:]), [])
-                    if name == "ATOMS":
-                        yield partial(_parsed, header, list(islice(lines, _count(header))), units)
-                        header, name = {}, ""
-                elif name:
-                    header[name][1].append(line)
-                    if name == "UNITS":  # told once, for all frames that follow
-                        units = line.strip()
-                else:
-                    yield partial(_stray, line.strip())
-                    return
-            if header.keys() - _BEFORE:
-                yield partial(_parsed, header, [], units)
-        except (EOFError, zlib.error, lzma.LZMAError) as error:
-            yield partial(_ends_early, error)
+    rest = lines(path)
+    for line in rest:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0] == "ITEM:":
+            name = words[1] if len(words) > 1 else ""
+            if name == "TIMESTEP":
+                if header.keys() - _BEFORE:
+                    yield partial(_parsed, header, [], units)
+                header = {}
+            header[name] = (" ".join(words[2:]), [])
+            if name == "ATOMS":
+                yield partial(_parsed, header, list(islice(rest, _count(header))), units)
+                header, name = {}, ""
+        elif name:
+            header[name][1].append(line)
+            if name == "UNITS":  # told once, for all frames that follow
+                units = line.strip()
+        else:
+            yield partial(_stray, line.strip())
+            return
+    if header.keys() - _BEFORE:
+        yield partial(_parsed, header, [], units)
 
 
 def _stray(line: str) -> Snapshot:
@@ -72,10 +71,6 @@ def _stray(line: str) -> Snapshot:
         f"{line[:60]!r} where ITEM: TIMESTEP should be; expected a dump of LAMMPS, with as many rows in a frame as it "
         "says"
     )
-
-
-def _ends_early(error: Exception) -> Snapshot:
-    raise ValueError(f"the file ends early ({error}); expected all of it: is it still being written or copied?")
 
 
 def _count(header: _Header) -> int:

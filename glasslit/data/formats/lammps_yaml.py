@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from .box import refuse_second_box
 from .lammps_columns import snapshot
-from .lines import lines
+from .opened import lines
 from .rows import columns
-from .snapshot import Options, Snapshot
+from .snapshot import Options, Snapshot, refuse_second_box
 
 _ROW = re.compile(r"\s*- \[([^\[\]'\"#]*?),?\s*\]\s*")
 _KEYS = ("natoms", "boundary", "box", "keywords", "data")

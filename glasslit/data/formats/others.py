@@ -19,9 +19,8 @@ import ase.io
 import numpy as np
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
-from .box import cell_beside, refuse_second_box
 from .opened import PACKED, suffix
-from .snapshot import Options, Snapshot
+from .snapshot import Options, Snapshot, cell_beside, refuse_second_box
 
 READ = (
     "cfg", "cif", "dlp-history", "dlp4", "dmol-arc", "dmol-car", "gen", "gpumd", "json", "mol",

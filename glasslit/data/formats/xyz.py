@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from . import xyz_extended
-from .box import cell_beside, refuse_second_box
-from .lines import lines
+from .opened import lines
 from .rows import columns, numbers, whole_numbers
-from .snapshot import Options, Snapshot
+from .snapshot import Options, Snapshot, cell_beside, refuse_second_box
 
 _LABELS = ("species", "name", "type", "id")  # for atooms, id is another word for species
 _WIDE = ("position", "pos", "position_unfolded", "velocity", "vel")

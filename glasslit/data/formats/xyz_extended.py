@@ -15,9 +15,8 @@ from ase.data import chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict
 
 from ...liquid.configuration import WRITER, Configuration
-from .box import cell_beside, refuse_second_box
 from .rows import columns, numbers, whole_numbers
-from .snapshot import Options, Snapshot, sorted_by_id
+from .snapshot import Options, Snapshot, cell_beside, refuse_second_box, sorted_by_id
 
 _LABELS = ("species", "element", "type", "label", "Z")
 _OF_TIMES = ("propensity", "propensity_half", "mean_displacement", "msd", "self_scattering")

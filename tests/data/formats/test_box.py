@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from glasslit.data.formats.box import cell_beside, refuse_second_box
-from glasslit.data.formats.snapshot import Options
+from glasslit.data.formats.snapshot import Options, cell_beside, refuse_second_box
 
 
 def test_a_box_beside_the_file():

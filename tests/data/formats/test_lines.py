@@ -7,7 +7,7 @@ import lzma
 import pytest
 import zstandard
 
-from glasslit.data.formats.lines import lines
+from glasslit.data.formats.opened import lines
 
 TEXT = "".join(f"line {k} of many\n" for k in range(20000))
 PACK = {
