@@ -65,7 +65,7 @@ def _read(document: list[str]) -> Snapshot:
     rows = [_ROW.fullmatch(line) for line in document[begin + 1 :]]
     if rows and None not in rows:
         known = _loaded(document[:begin])
-        known["data"] = [row[1].replace(" ", "").split(",") for row in rows if row]
+        known["data"] = [row[1].replace(" ", "") for row in rows if row]
     else:
         known = _loaded(document)
     missing = [key for key in _KEYS if not known.get(key)]
@@ -83,14 +83,23 @@ def _read(document: list[str]) -> Snapshot:
         raise ValueError(
             f"it has {len(table)} of {expected} particles; expected all: if the file ends early, leave this frame out"
         )
-    if not all(isinstance(row, list) and len(row) <= len(names) for row in table):
-        raise ValueError(f"rows of data with more than {len(names)} columns, {' '.join(names)}; expected one for each")
     low, high, tilt = _box(known["box"])
     sides = _words(known, "boundary")
     if len(sides) != 6:
         raise ValueError(f"boundary {' '.join(sides)}; expected six letters, such as p, p, p, p, p, p")
     periodic = np.array(sides).reshape(3, 2) == "p"
-    return snapshot(columns(table, names), low, high, tilt, periodic.all(axis=1), step, known.get("units"))
+    return snapshot(_columns(table, names), low, high, tilt, periodic.all(axis=1), step, known.get("units"))
+
+
+def _columns(table: list[Any], names: list[str]) -> dict[str, np.ndarray]:
+    """Of rows that are text with commas in it, or lists, as PyYAML makes them."""
+    if all(isinstance(row, str) for row in table):
+        if any(row.count(",") >= len(names) for row in table):
+            raise ValueError(f"rows of data with more than {len(names)} columns; expected one for each of {names}")
+        return columns(table, names, ",")
+    if not all(isinstance(row, list) and len(row) == len(names) for row in table):
+        raise ValueError(f"rows of data without {len(names)} columns; expected one for each of {names}")
+    return {name: np.array([row[k] for row in table], dtype=object) for k, name in enumerate(names)}
 
 
 def _loaded(document: list[str]) -> dict[str, Any]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 
-def columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, np.ndarray]:
+def columns(rows: Sequence[str], names: Sequence[str], apart: str | None = None) -> dict[str, np.ndarray]:
     """Named columns of rows which all have at least so many words; words beyond are left out.
 
     Parameters
     ----------
-    rows : N of them, each a word for each name, or more
+    rows : N of them, text
     names : of the columns
+    apart : what stands between words; blanks by default
 
     Returns
     -------
@@ -24,14 +25,19 @@ def columns(rows: Sequence[Sequence[str]], names: Sequence[str]) -> dict[str, np
     ValueError
         If a row has fewer words.
     """
-    for k, row in enumerate(rows):
-        if len(row) < len(names):
-            raise ValueError(
-                f"row {k} has {len(row)} columns; expected {len(names)}, {' '.join(names)}: mend it, or the number of "
-                "particles, or leave this frame out"
-            )
-    turned = zip(*rows, strict=False)
-    return {name: np.array(words, dtype=object) for name, words in zip(names, turned, strict=False)}
+    counts = [len(row.split(apart)) for row in rows]  # a list for each row, kept, would wake the garbage collector
+    few = next((k for k, count in enumerate(counts) if count < len(names)), None)
+    if few is not None:
+        raise ValueError(
+            f"row {few} has {counts[few]} columns; expected {len(names)}, {' '.join(names)}: mend it, or the number of "
+            "particles, or leave this frame out"
+        )
+    width = counts[0]
+    if all(count == width for count in counts):
+        words = (apart or " ").join(rows).split(apart)
+        return {name: np.array(words[k::width], dtype=object) for k, name in enumerate(names)}
+    split = [row.split(apart) for row in rows]
+    return {name: np.array([row[k] for row in split], dtype=object) for k, name in enumerate(names)}
 
 
 def numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:

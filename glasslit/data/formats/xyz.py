@@ -55,7 +55,7 @@ def _read(count: int, block: list[str], options: Options) -> Snapshot:
         )
     if not count:
         raise ValueError("no particles; expected at least one: leave this frame out")
-    comment, rows = block[0], [row.split() for row in block[1:]]
+    comment, rows = block[0], block[1:]
     if re.search(r"\b(Lattice|Properties)\s*=", comment):
         return xyz_extended.read(comment, rows, options)
     keys = _keys(comment)
@@ -83,7 +83,7 @@ def _step(word: str) -> int | None:
     return int(word) if re.fullmatch(r"[+-]?\d+", word, re.ASCII) else None
 
 
-def _of_atooms(keys: dict[str, str], rows: list[list[str]], options: Options) -> Snapshot:
+def _of_atooms(keys: dict[str, str], rows: list[str], options: Options) -> Snapshot:
     """With ``step:0 columns:species,position cell:6.0,7.0,8.0``; types may be any words."""
     names = [name.removeprefix("particle.") for name in keys.get("columns", "species,position").split(",")]
     expanded = [f"{name}[{k}]" if name in _WIDE else name for name in names for k in range(3 if name in _WIDE else 1)]
@@ -99,10 +99,10 @@ def _of_atooms(keys: dict[str, str], rows: list[list[str]], options: Options) ->
         )
     needed = expanded[: max(expanded.index(name) for name in (label, *place)) + 1]
     strange = [name for name in needed if name.partition("[")[0] not in _WIDE + _NARROW]
-    if strange and len(rows[0]) != len(expanded):  # vectors of three numbers have one name
+    if strange and len(rows[0].split()) != len(expanded):  # vectors of three numbers have one name
         raise ValueError(
-            f"{len(rows[0])} columns for {','.join(names)}, where {strange[0]} may be one or more; expected type and "
-            "position before it: columns:species,position"
+            f"{len(rows[0].split())} columns for {','.join(names)}, where {strange[0]} may be one or more; expected "
+            "type and position before it: columns:species,position"
         )
     table = columns(rows, needed)
     if "cell" in keys:
@@ -117,7 +117,7 @@ def _entries(name: str) -> list[str]:
     return [f"{name}[{k}]" for k in range(3)]
 
 
-def _of_rumd(keys: dict[str, str], rows: list[list[str]], options: Options) -> Snapshot:
+def _of_rumd(keys: dict[str, str], rows: list[str], options: Options) -> Snapshot:
     """With ``columns=type,x,y,z,imx,imy,imz``, and ``boxLengths=`` (ioformat 1) or ``sim_box=`` (ioformat 2)."""
     names = keys.get("columns", "").split(",")
     if not {"type", "x", "y", "z"} <= set(names):

@@ -23,13 +23,13 @@ _OF_TIMES = ("propensity", "propensity_half", "mean_displacement", "msd", "self_
 _FIELDS = {field.name for field in fields(Configuration)} - {"positions", "types", "box", "ids", "step"}
 
 
-def read(comment: str, rows: list[list[str]], options: Options) -> Snapshot:
+def read(comment: str, rows: list[str], options: Options) -> Snapshot:
     """One frame.
 
     Parameters
     ----------
     comment : the line before the rows
-    rows : words of each particle's row
+    rows : lines of the particles
 
     Raises
     ------

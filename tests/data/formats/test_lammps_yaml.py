@@ -121,6 +121,7 @@ def test_what_lammps_writes(tmp_path):
         (document(ROWS[:2]).replace("natoms: 2", "natoms: 3"), "it has 2 of 3 particles; expected all"),
         (document(["1, 1, 1, 2"], names="id, type, x, y, z"), "row 0 has 4 columns; expected 5, id type x y z"),
         (document(["1, 1, 1, 2, 3, 4"], names="id, type, x, y, z"), "rows of data with more than 5 columns"),
+        (document(["1, 1, '1', 2"], names="id, type, x, y, z"), "rows of data without 5 columns"),
         (document(["1, 1, 1, two, 3"], names="id, type, x, y, z"), "y two; expected a number"),
         (document(["1, 1, 1, nan, 3"], names="id, type, x, y, z"), "y of particle 1 is nan; expected finite numbers"),
         (document(["1, , 1, 2, 3"], names="id, typelabel, x, y, z"), "typelabel is empty in row 0"),

@@ -5,12 +5,22 @@ import pytest
 
 from glasslit.data.formats.rows import columns, numbers, whole_numbers
 
-ROWS = [["A", "1", "0.1", "more"], ["B", "2.0", "1e-3"], ["a long word", "-3", "0.30000000000000004"]]
+ROWS = ["A 1 0.1\n", "B\t2.0  1e-3\n", "longer -3 0.30000000000000004\n"]
 
 
-def test_columns_and_exact_numbers():
-    found = columns(ROWS, ["species", "n", "x"])
-    assert found["species"].tolist() == ["A", "B", "a long word"]
+@pytest.mark.parametrize(
+    ("rows", "apart"),
+    [
+        (ROWS, None),
+        ([*ROWS[:2], ROWS[2].replace("\n", " more\n")], None),
+        ([row.replace("\n", " 9 8\n") for row in ROWS], None),
+        ([",".join(row.split()) for row in ROWS], ","),
+        ([",".join(row.split()) + ",more" * k for k, row in enumerate(ROWS)], ","),
+    ],
+)
+def test_columns_and_exact_numbers(rows, apart):
+    found = columns(rows, ["species", "n", "x"], apart)
+    assert found["species"].tolist() == ["A", "B", "longer"]
     assert np.array_equal(numbers(found, ["x", "n"]), [[0.1, 1], [1e-3, 2], [0.1 + 0.2, -3]])
     whole = whole_numbers(found, ["n"])
     assert whole.tolist() == [[1], [2], [-3]]
@@ -21,8 +31,8 @@ def test_columns_and_exact_numbers():
 @pytest.mark.parametrize(
     ("run", "told"),
     [
-        (lambda: columns(ROWS, ["species", "n", "x", "y"]), "row 1 has 3 columns; expected 4, species n x y: mend"),
-        (lambda: columns([["A"], []], ["species"]), "row 1 has 0 columns; expected 1, species"),
+        (lambda: columns(ROWS, ["species", "n", "x", "y"]), "row 0 has 3 columns; expected 4, species n x y: mend"),
+        (lambda: columns(["A\n", "\n"], ["species"]), "row 1 has 0 columns; expected 1, species"),
         (lambda: numbers(columns(ROWS, ["species"]), ["species"]), "species A; expected a number for each particle"),
         (lambda: numbers({"x": np.array(["1", "inf"])}, ["x"]), "x of row 1 is inf; expected finite numbers"),
         (lambda: numbers({"x": np.array([1, np.nan]), "id": [7, 8]}, ["x"]), "x of particle 8 is nan"),
