@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         weights.update(value.numpy().tobytes())
     source = Path(arguments.input)
     about = (str(source.resolve()), source.stat().st_mtime_ns if source.is_file() else 0, arguments.frames,
-             arguments.type_map, arguments.potential, weights.hexdigest())  # fmt: skip
+             arguments.type_map, arguments.potential, arguments.temperature, weights.hexdigest())  # fmt: skip
     out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
     told: set[str] = set()
     with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
