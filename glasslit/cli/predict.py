@@ -15,6 +15,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..liquid.kob_andersen import POTENTIALS
 from ..liquid.periodic import wrap
+from ..locks import OutputLock
 from ..models.conditions import outside
 from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
 from ..simulate import quench
@@ -42,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Predict frame by frame."""
+    """Predict frame by frame, alone at the output."""
+    with OutputLock(arguments.out):
+        _predict(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
     model = find_model(arguments.model)
     field, energy = parse_inputs(model.config.inputs)
     needed = [name for name in (field, energy) if name and name != "positions"]
