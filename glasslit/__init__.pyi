@@ -2,6 +2,7 @@ from . import data as data
 from . import equivariance as equivariance
 from . import learning as learning
 from . import liquid as liquid
+from . import locks as locks
 from . import models as models
 from . import parallel as parallel
 from . import plotting as plotting

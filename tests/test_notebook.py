@@ -4,8 +4,10 @@ import ast
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from unittest.mock import MagicMock
 
 import matplotlib.pyplot as plt
@@ -15,7 +17,10 @@ import papermill
 import pytest
 
 import glasslit as gl
+from glasslit import locks, provenance
+from glasslit.learning.parameters import PARAMETERS, check_parameters
 from glasslit.liquid.configuration import SPLITS
+from glasslit.locks import OutputLock
 from tests.common import ROOT
 
 TEMPLATE = ROOT / "book" / "train.ipynb"
@@ -34,11 +39,15 @@ def parameter_names():
 
 
 def test_the_check_knows_the_parameters():
-    """The notebook's list of names, run by itself, equals the names that the parameters cell assigns."""
-    source = next(c.source for c in nbformat.read(TEMPLATE, 4).cells if c.source.startswith("first_time ="))
-    scope = dict.fromkeys(parameter_names())
-    exec(source.split("if first_time")[0], scope)
-    assert list(scope["parameters"]) == parameter_names()
+    """Its names are those that the notebook's cell assigns, and what that cell assigns passes as it is."""
+    assert list(PARAMETERS) == parameter_names()
+    (cell,) = [c for c in nbformat.read(TEMPLATE, 4).cells if "parameters" in c.metadata.get("tags", [])]
+    scope = {}
+    exec(cell.source, {}, scope)
+    assert check_parameters(scope) == scope
+    assert {name: type(value) for name, value in check_parameters(scope).items()} == {
+        name: type(value) for name, value in scope.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +105,7 @@ def test_a_run_that_breaks_off_leaves_an_earlier_one_whole(finished, tmp_path, m
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == [
         "T0.56",
         "T0.56.unfinished.csv",
+        "T0.56.unfinished.lock",
         "T0.56.unfinished.pt",
     ]
 
@@ -128,6 +138,8 @@ def in_this_process(parameters):
         ({"data": "bare.h5", "T": 0.5}, "has no potential_energy_inherent"),
         ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
         ({"T": "hot"}, "T = 'hot'; expected a number"),
+        ({"shuffle_labels": "maybe"}, "shuffle_labels = 'maybe'; expected True or False"),
+        ({"times": "[13, 52]"}, '-y "times: [13, 52]"'),
         ({"T": 0.45}, "T = 0.45 is not in starter.h5; it holds T = 0.44, 0.47, 0.50, 0.56"),
         ({"inputs": "thermal+E"}, "inputs 'thermal+E'; expected one of thermal"),
         ({"n_train": 40}, "n_train = 40; the training split has"),
@@ -160,6 +172,85 @@ def test_baselines_leave_the_same_files(tmp_path, monkeypatch, network, sizes):
     assert type(gl.load_model(out / "model.pt")) is gl.baselines.BASELINES[network]
     assert json.loads((out / "card.json").read_text())["parameters"]["network"] == network
     assert (len(pd.read_csv(out / "history.csv")) == 2) == (network != "ridge")
+
+
+def by_hand(folder, *words):
+    """papermill as one types it: its exit code and what it says."""
+    command = [sys.executable, "-m", "papermill", str(TEMPLATE), "run.ipynb", "--cwd", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    return done.returncode, done.stderr
+
+
+TYPED = [word for name, value in TINY.items() for word in ("-p", name, str(value))]
+
+
+def test_what_papermill_takes_for_text_is_what_was_typed(tmp_path, monkeypatch):
+    """-p shuffle_labels false once shuffled labels, because text is true: the data of this run are those of the set."""
+    typed = {"T": "0.56", "shuffle_labels": "false", "pictures": "no", "level_weight": "null", "position_noise": "0.0"}
+    code, told = by_hand(tmp_path, *TYPED, *[word for name, text in typed.items() for word in ("-p", name, text)])
+    assert code == 0, told
+    (cell,) = [c for c in nbformat.read(tmp_path / "run.ipynb", 4).cells if "plotting.slices" in c.source]
+    assert not [output for output in cell.outputs if "image/png" in output.get("data", {})]
+    card = json.loads((tmp_path / "runs" / "T0.56" / "card.json").read_text())
+    given = {"T": 0.56, "shuffle_labels": False, "pictures": False, "level_weight": None, "position_noise": 0.0}
+    assert {name: card["parameters"][name] for name in given} == given
+    split = {s: gl.load("starter", T=0.56, split=s) for s in ("train", "val", "test")}
+    split["train"] = split["train"][: TINY["n_train"]]
+    expected = provenance.data_hash(c.hash() for chosen in split.values() for c in chosen)
+    assert card["data_sha256"] == expected
+    monkeypatch.chdir(tmp_path)  # a control: they would be others
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    in_this_process(TINY | {"T": 0.56, "shuffle_labels": "true", "out": "runs/control"})
+    plt.close("all")
+    card = json.loads((tmp_path / "runs" / "control" / "card.json").read_text())
+    assert card["parameters"]["shuffle_labels"] is True
+    assert card["data_sha256"] != expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("-y", "on: yes"), "ValueError: a parameter is called True, which is no name; expected some of T, data"),
+        (("-p", "times", "[13, 52]"), '-y "times: [13, 52]"'),
+    ],
+)
+def test_papermill_ends_in_our_sentence(tmp_path, words, message):
+    """Where it is not papermill itself that fails: text beside True as names, it cannot sort."""
+    code, told = by_hand(tmp_path, *words)
+    assert code == 1
+    assert message in told
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_second_run_is_told_who_writes_and_takes_the_place_of_a_killed_one(finished, tmp_path, monkeypatch):
+    """One goes on undisturbed while another is refused; an earlier run's results stay; SIGKILL frees the place."""
+    shutil.copytree(finished / "runs", tmp_path / "runs")
+    out = tmp_path / "runs" / "T0.56"
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    command = [sys.executable, "-m", "papermill", str(TEMPLATE), "first.ipynb", "--cwd", str(tmp_path), *TYPED]
+    command += ["-p", "T", "0.56", "-p", "epochs", "100000"]
+    growing, lock = (tmp_path / "runs" / f"T0.56.unfinished.{ending}" for ending in ("csv", "lock"))
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as first:
+        try:
+            while first.poll() is None and not growing.exists():
+                time.sleep(0.1)
+            kernel = json.loads(lock.read_text())["process"]
+            monkeypatch.setattr(locks, "PATIENCE", 0)
+            monkeypatch.chdir(tmp_path)
+            monkeypatch.setattr("IPython.display.display", MagicMock())
+            with pytest.raises(RuntimeError, match=rf"is being written by process {kernel} on .*-p out runs/NAME"):
+                in_this_process(TINY | {"T": 0.56, "seed": 1})
+            assert first.poll() is None
+        finally:
+            first.send_signal(signal.SIGKILL)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    OutputLock("runs/T0.56", patience=60).release()  # when the kernel has noticed
+    growing.unlink()
+    growing.with_suffix(".pt").unlink()
+    in_this_process(TINY | {"T": 0.56, "seed": 1})
+    plt.close("all")
+    assert [p.name for p in out.parent.iterdir()] == ["T0.56"]
+    assert json.loads((out / "card.json").read_text())["seed"] == 1
 
 
 def test_papermill_tells_why(tmp_path):

@@ -14,7 +14,7 @@ from tests.common import ROOT
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
-    {"liquid", "provenance", "parallel", "plotting", "aliases"},
+    {"liquid", "provenance", "parallel", "locks", "plotting", "aliases"},
     {"data", "equivariance"},
     {"models", "simulate"},
     {"learning", "testing"},
@@ -36,6 +36,7 @@ ONLY_IN = {
     "triton": {"equivariance/kernels"},
     "papermill": {"learning/sweep"},
     "distributed": {"cli"},
+    "filelock": {"locks"},
     "argparse": {"cli"},
 }
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..data.store import load, save
+from ..locks import OutputLock
 from ..simulate import collect, label
 from ..simulate.engines import make_engine
 from .common import add_runs, label_times, new_path, watch
@@ -24,8 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make the labels."""
-    new_path(arguments.out)
+    """Make the labels, alone at the output."""
+    with OutputLock(arguments.out):
+        new_path(arguments.out)
+        _label(arguments)
+
+
+def _label(arguments: argparse.Namespace) -> None:
     starts = load(arguments.data, T=arguments.temperature, split=arguments.split)
     times = label_times(arguments, arguments.temperature)
     engine = make_engine(arguments.engine, arguments.potential, workers=arguments.workers)

@@ -17,6 +17,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..liquid.kob_andersen import POTENTIALS
 from ..liquid.periodic import wrap
+from ..locks import OutputLock
 from ..models.conditions import outside
 from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
 from ..simulate import quench
@@ -52,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Predict frame by frame."""
+    """Predict frame by frame, alone at the output."""
+    with OutputLock(arguments.out):
+        _predict(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
     model = find_model(arguments.model)
     field, energy = parse_inputs(model.config.inputs)
     needed = [name for name in (field, energy) if name and name != "positions"]
@@ -61,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
         weights.update(value.numpy().tobytes())
     sources = [(str(path.resolve()), path.stat().st_mtime_ns if path.is_file() else 0) for path in arguments.input]
     about = (sources, arguments.frames, arguments.type_map, arguments.format, arguments.box, arguments.atom_style,
-             arguments.potential, weights.hexdigest())  # fmt: skip
+             arguments.potential, arguments.temperature, weights.hexdigest())  # fmt: skip
     out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
     told: set[str] = set()
     with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:

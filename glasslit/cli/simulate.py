@@ -11,6 +11,7 @@ from ..data.published import read_published
 from ..data.store import load
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TAU_ALPHA
+from ..locks import OutputLock
 from ..simulate import factory
 from ..simulate.engines import make_engine
 from .common import add_runs, executor_of, label_times, new_path, watch
@@ -51,8 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Make the data set."""
-    new_path(arguments.out)
+    """Make the data set, alone at the output."""
+    with OutputLock(arguments.out):
+        new_path(arguments.out)
+        _simulate(arguments)
+
+
+def _simulate(arguments: argparse.Namespace) -> None:
     if not arguments.dask:
         make_engine(arguments.engine, arguments.potential)  # what is missing is said before anything is computed
     folder = arguments.folder or arguments.out.with_suffix(".pieces")

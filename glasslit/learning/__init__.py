@@ -8,5 +8,5 @@ fits on a page, then :mod:`~glasslit.learning.evaluation`.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["checkpoint", "evaluation", "metrics", "prepared", "sweep", "train", "transfer"]
+    __name__, ["checkpoint", "evaluation", "metrics", "parameters", "prepared", "sweep", "train", "transfer"]
 )

@@ -90,8 +90,8 @@ class PredictionFile:
                 header = content.readline()
                 if header and f"task={self.task}".encode() not in header:
                     raise ValueError(
-                        f"{self.partial} is an unfinished prediction of other frames or by another model; expected the "
-                        "same: finish it as it was, or delete it"
+                        f"{self.partial} is an unfinished prediction of other frames, at another temperature or by "
+                        "another model; expected the same: finish it as it was, or delete it"
                     )
                 rows = list(islice(content, int(first)))
                 if len(rows) < int(first) or not rows[-1].endswith(b"\n"):

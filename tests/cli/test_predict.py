@@ -6,6 +6,7 @@ import pytest
 
 import glasslit as gl
 from glasslit.cli import main
+from glasslit.cli import predict as command
 from glasslit.data.trajectory import read_trajectory
 from glasslit.prediction import find_model
 
@@ -44,6 +45,33 @@ def test_the_command_quenches_where_the_model_needs_it(tmp_path):
     expected = find_model("thermal+E_IS-T0.56").predict(c)[-1]
     assert np.corrcoef(found, expected)[0, 1] > 0.999  # inherent structures agree to the minimizer's tolerance
     assert np.abs(found - expected).max() < 0.05
+
+
+def test_an_unfinished_prediction_is_not_continued_at_another_temperature(tmp_path, capsys, monkeypatch):
+    """Killed after the first of two frames; -T stands in every frame that is written."""
+    test = gl.load("starter", T=0.56, split="test")[:2]
+    ase.io.write(tmp_path / "in.extxyz", [c.to_ase() for c in test])
+    out = tmp_path / "out.extxyz"
+    words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(out), "--type-map", "H=A,He=B"]
+    words += ["--model", "thermal-T0.56", "-T"]
+    with monkeypatch.context() as patch:
+        calls = iter([command.predict_in_blocks])
+        patch.setattr(command, "predict_in_blocks", lambda *given: next(calls, dies)(*given))
+        with pytest.raises(KeyError, match="killed"):
+            main([*words, "0.56"])
+    unfinished = tmp_path / "out.extxyz.unfinished"
+    assert len(ase.io.read(unfinished, ":", format="extxyz")) == 1
+    with pytest.raises(SystemExit) as stopped:
+        main([*words, "0.7"])
+    assert stopped.value.code == 2
+    assert "unfinished prediction of other frames, at another temperature" in capsys.readouterr().err
+    main([*words, "0.56"])
+    assert [atoms.info["temperature"] for atoms in ase.io.read(out, ":")] == [0.56, 0.56]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.extxyz", "out.extxyz"]
+
+
+def dies(*_):
+    raise KeyError("killed")
 
 
 def test_the_command_reads_data_sets(tmp_path, capsys):

@@ -37,7 +37,7 @@ def test_a_killed_file_goes_on_after_the_last_whole_frame(tmp_path):
 
 def test_an_unfinished_file_of_another_task_is_refused(tmp_path):
     PredictionFile(tmp_path / "a.extxyz", "task").write(frames()[0].to_ase())
-    with pytest.raises(ValueError, match="unfinished prediction of other frames or by another model"):
+    with pytest.raises(ValueError, match="unfinished prediction of other frames, at another temperature or"):
         PredictionFile(tmp_path / "a.extxyz", "another")
 
 

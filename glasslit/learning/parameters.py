@@ -1,0 +1,205 @@
+"""Parameters of ``book/train.ipynb``: what type each has, and what papermill makes of what one types.
+
+Of what stands behind ``-p``, papermill understands numbers, ``True``, ``False`` and ``None``; all else stays text:
+``false`` (which is true, as all text is that is not empty), ``null``, ``[13, 52]``. YAML (``-y``, ``-f``) understands
+these, but takes ``1e-3`` for text and a key ``on`` for ``True``. Here such text is taken as it is meant, where it can
+be meant in one way only, or refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from IPython import get_ipython
+
+BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+"""Booleans as YAML writes them, in small letters."""
+NOTHING = {"none", "null", "~", ""}
+"""None as Python and YAML write it, in small letters."""
+NO_PARAMETERS = {"In", "Out", "get_ipython", "exit", "quit", "open"}
+"""Names that IPython puts beside a notebook's own."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a parameter can be.
+
+    Parameters
+    ----------
+    type : bool, int (whole numbers), float (numbers) or str (text); of a list: of each of its values
+    example : a value as one writes it
+    none : whether it can be None
+    words : what it can be besides
+    many : whether it is a list; a number says how long
+    """
+
+    type: type
+    example: str
+    none: bool = False
+    words: tuple[str, ...] = ()
+    many: bool | int = False
+
+    def __str__(self) -> str:
+        one, several = {
+            bool: ("True or False", "truth values"),
+            int: ("a whole number", "whole numbers"),
+            float: ("a number", "numbers"),
+            str: ("text", "words"),
+        }[self.type]
+        if self.many:
+            one = f"a list of {several}" if self.many is True else f"a list of {self.many} {several}"
+        return " or ".join([one, *(repr(word) for word in self.words), *(["None"] if self.none else [])])
+
+
+PARAMETERS = {
+    "T": Kind(float, "0.44"),
+    "data": Kind(str, "starter"),
+    "inputs": Kind(str, "thermal+E_IS"),
+    "network": Kind(str, "se3"),
+    "preset": Kind(str, "auto"),
+    "layers": Kind(int, "4", none=True),
+    "channels": Kind(int, "4", none=True),
+    "l_max": Kind(int, "2", none=True),
+    "times": Kind(float, "[13, 412]", none=True, many=True),
+    "n_train": Kind(int, "4", none=True),
+    "epochs": Kind(int, "60", none=True),
+    "learning_rate": Kind(float, "0.001", none=True),
+    "betas": Kind(float, "[0.9, 0.999]", none=True, many=2),
+    "batch_size": Kind(int, "1"),
+    "num_workers": Kind(int, "2", none=True, words=("auto",)),
+    "position_noise": Kind(float, "0.01"),
+    "level_weight": Kind(float, "0.1", none=True),
+    "seed": Kind(int, "0"),
+    "device": Kind(str, "cpu"),
+    "shuffle_labels": Kind(bool, "True"),
+    "pictures": Kind(bool, "False"),
+    "out": Kind(str, "runs/NAME", none=True),
+}
+"""What each parameter of the notebook can be, in the notebook's order. Which values make sense is checked where they
+are used."""
+
+
+def check_parameters(given: Mapping[Any, Any], *, among_others: bool = False) -> dict[str, Any]:
+    """The parameters, each of the type that it is meant to have.
+
+    Parameters
+    ----------
+    given : value by name, such as a notebook's ``globals()``; names that begin with an underscore and IPython's own
+        are passed over
+    among_others : whether names that are no parameters are passed over too, as in a notebook that has run already
+
+    Returns
+    -------
+    Value by name, in the order of :data:`PARAMETERS`: text that stands for a truth value, a number or None is one.
+
+    Raises
+    ------
+    ValueError
+        If a name is no parameter, or a value is none that it can have: says what came, what was expected, and how
+        papermill takes it.
+
+    Examples
+    --------
+    >>> check_parameters({"shuffle_labels": "false", "T": "0.5", "times": None})
+    {'T': 0.5, 'times': None, 'shuffle_labels': False}
+    """
+    expected = f"expected some of {', '.join(PARAMETERS)}"
+    if wrong := [name for name in given if not isinstance(name, str)]:
+        raise ValueError(f"a parameter is called {wrong[0]!r}, which is no text; {expected}{_YAML}")
+    named = {name for name in given if not name.startswith("_")} - NO_PARAMETERS
+    if not among_others and (unknown := named - PARAMETERS.keys()):
+        raise ValueError(f"unknown parameters {', '.join(sorted(unknown))}; {expected}")
+    return {name: check_parameter(name, given[name]) for name in PARAMETERS if name in given}
+
+
+_YAML = " (YAML takes on, off, yes and no for True and False, and digits for numbers, also where a name stands)"
+
+
+def check_parameter(name: str, value: Any) -> Any:
+    """One value, of the type that the parameter is meant to have; as in :func:`check_parameters`."""
+    kind = PARAMETERS[name]
+    text = value.strip() if isinstance(value, str) else None
+    if kind.none and (value is None or (text is not None and text.lower() in NOTHING)):
+        return None
+    if text in kind.words:
+        return text
+    if not kind.many:
+        fits, found = _one(kind.type, value)
+    elif isinstance(value, list | tuple) and (len(value) == kind.many if kind.many is not True else len(value) > 0):
+        each = [_one(kind.type, item) for item in value]
+        fits, found = all(good for good, _ in each), [item for _, item in each]
+    else:
+        fits, found = False, None
+    if not fits:
+        raise ValueError(f"{name} = {value!r}; expected {kind}{_mend(name, kind, value)}")
+    return found
+
+
+def _one(wanted: type, value: Any) -> tuple[bool, Any]:
+    """Whether a single value is of a type or can only be meant to be, and what it is then."""
+    if wanted is str:
+        is_text = isinstance(value, str | os.PathLike) and os.fspath(value) != ""
+        return is_text, os.fspath(value) if is_text else None
+    if wanted is bool:
+        found = BOOLEANS.get(value.strip().lower()) if isinstance(value, str) else value
+        return isinstance(found, bool), found
+    number: Any = _number(value) if isinstance(value, str) else value
+    is_number = isinstance(number, Real) and not isinstance(number, bool) and math.isfinite(number)
+    if not is_number or (wanted is int and not float(number).is_integer()):
+        return False, None
+    return True, int(number) if wanted is int or isinstance(number, Integral) else float(number)
+
+
+def _number(text: str) -> int | float | None:
+    """The number that a text is, None if it is none."""
+    for make in (int, float):
+        try:
+            return make(text)
+        except ValueError:
+            continue
+    return None
+
+
+def _mend(name: str, kind: Kind, value: Any) -> str:
+    """How to write it, as papermill takes it."""
+    if kind.many:
+        items = re.split(r"[\s,]+", value.strip("[]() ")) if isinstance(value, str) else [str(value)]
+        meant = kind.many is True or len(items) == kind.many
+        meant = meant and all(_one(kind.type, item)[0] for item in items)
+        example = f"[{', '.join(items)}]" if meant else kind.example
+        return f', which papermill takes with -y: -y "{name}: {example}"'
+    if kind.type is str and isinstance(value, bool | int | float):
+        return f", which papermill takes with -r, whatever it looks like: -r {name} {value}"
+    return f", as in -p {name} {kind.example}"
+
+
+def watch_names() -> None:
+    """Have IPython refuse in a sentence what papermill writes where a parameter's name is none; nothing elsewhere.
+
+    papermill turns parameters into a cell of assignments. With ``-y "on: yes"`` that cell is ``True = True``, which
+    Python cannot read, so that no later cell would have a chance to say what is wrong.
+    """
+    shell = get_ipython()
+    if shell is not None and _refuse_names not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(_refuse_names)
+
+
+def _refuse_names(lines: list[str]) -> list[str]:
+    """The lines of a cell; a ``ValueError`` if it is papermill's and assigns to what is no name."""
+    if lines and lines[0].strip() == "# Parameters":
+        try:
+            ast.parse("".join(lines))
+        except SyntaxError as error:
+            line = lines[min(error.lineno or 1, len(lines)) - 1].strip()
+            name = line.partition(" = ")[0]
+            raise ValueError(
+                f"a parameter is called {name}, which is no name; expected some of {', '.join(PARAMETERS)}{_YAML}"
+            ) from None
+    return lines
