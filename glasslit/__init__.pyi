@@ -12,6 +12,7 @@ from . import simulate as simulate
 from . import testing as testing
 from .data import checks as checks
 from .data import downloads as downloads
+from .data import isoconfigurational as isoconfigurational
 from .data import published as published
 from .data import store as store
 from .data import trajectory as trajectory

@@ -31,8 +31,9 @@ from .formats.snapshot import Options, Snapshot
 from .isoconfigurational import from_isoconfigurational as from_isoconfigurational
 from .isoconfigurational import statistics as statistics
 
+DUMP = "lammps-dump-text"
 READERS: dict[str, ModuleType] = {
-    "lammps-dump-text": lammps_dump,
+    DUMP: lammps_dump,
     "lammps-dump-yaml": lammps_yaml,
     "lammps-data": lammps_data,
     "extxyz": xyz,
@@ -126,7 +127,7 @@ def iterate_trajectory(
         sentences = list(snapshot.told)
         if snapshot.ids is None:
             sentences.append(
-                "no particle ids; particles are told apart by their rows, which may change places: write ids, too (dump id)"
+                "no particle ids; particles are told apart by their rows, which may change places: write ids (dump id)"
             )
         if step is not None and snapshot.step is not None and snapshot.step <= step:
             sentences.append(
@@ -197,7 +198,7 @@ def recognized(path: Path) -> str:
             lines += [line] if line.strip() else []
     begin = lines[0].strip() if lines else ""
     if begin.startswith("ITEM:"):
-        return "lammps-dump-text"
+        return DUMP
     if begin == "---" and any(line.startswith("keywords:") for line in lines):
         return "lammps-dump-yaml"
     if begin.isdecimal():
