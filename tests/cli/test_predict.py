@@ -9,6 +9,7 @@ from glasslit.cli import main
 from glasslit.cli import predict as command
 from glasslit.data.trajectory import read_trajectory
 from glasslit.prediction import find_model
+from glasslit.testing import write_glassbench
 
 MAP = {"H": "A", "He": "B"}
 
@@ -111,3 +112,82 @@ def test_bad_requests_end_in_a_sentence(tmp_path, capsys, words, message):
         main(["predict", str(tmp_path / "in.extxyz"), "-o", str(tmp_path / "out.extxyz"), *words])
     assert stopped.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def dump_of(c, path, frames=3, shift=0.0):
+    """A LAMMPS dump with ids from 11 on, its rows in another order in each frame."""
+    rng, text = np.random.default_rng(0), ""
+    for step in range(frames):
+        text += f"ITEM: TIMESTEP\n{1000 + step}\nITEM: NUMBER OF ATOMS\n{c.n_particles}\nITEM: BOX BOUNDS pp pp pp\n"
+        text += "".join(f"{shift!r} {shift + edge!r}\n" for edge in c.box.tolist()) + "ITEM: ATOMS id type xu yu zu\n"
+        for i in rng.permutation(c.n_particles):
+            place = " ".join(f"{x + shift!r}" for x in c.positions[i].tolist())
+            text += f"{11 + i} {c.types[i] + 1} {place}\n"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def known():
+    return gl.load("starter", T=0.56, split="test")[0]
+
+
+MODEL = ["--model", "thermal-T0.56"]
+
+
+def test_what_is_written_can_be_matched_with_what_was_read(tmp_path, known, capsys):
+    """Ids, time steps and numbers of frames, of several inputs, counted from the end."""
+    one, two = dump_of(known, tmp_path / "a.dump"), dump_of(known, tmp_path / "b.dump", frames=4, shift=2.5)
+    out = tmp_path / "out.extxyz"
+    main(["predict", str(one), str(two), "-o", str(out), *MODEL, "--type-map", "1=A,2=B", "--frames", "-2:"])
+    assert "4 frames" in capsys.readouterr().out
+    back = ase.io.read(out, ":")
+    assert [atoms.info["step"] for atoms in back] == [1001, 1002, 1002, 1003]
+    assert [atoms.info["frame"] for atoms in back] == [0, 1, 2, 3]
+    expected = find_model("thermal-T0.56").predict(known)[-1]
+    for atoms in back:
+        assert atoms.arrays["id"].tolist() == list(range(11, 1011))
+        assert np.allclose(atoms.arrays["predicted_t52"], expected, atol=1e-4)
+
+
+def test_a_box_is_said_where_the_file_has_none(tmp_path, known, capsys):
+    rows = zip(known.types + 1, known.positions.tolist(), strict=True)
+    text = "1000\nAtoms. Timestep: 7\n" + "".join(f"{kind} {x} {y} {z}\n" for kind, (x, y, z) in rows)
+    (tmp_path / "in.xyz").write_text(text)
+    words = ["predict", str(tmp_path / "in.xyz"), "-o", str(tmp_path / "out.extxyz"), *MODEL, "--type-map", "1=A,2=B"]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "no box in the file; expected its edge lengths beside it: --box 9.41" in capsys.readouterr().err
+    main([*words, "--box", repr(float(known.box[0]))])
+    atoms = ase.io.read(tmp_path / "out.extxyz")
+    assert atoms.info["step"] == 7
+    expected = find_model("thermal-T0.56").predict(known)[-1]
+    assert np.allclose(atoms.arrays["predicted_t52"], expected, atol=1e-4)
+
+
+def test_published_files_are_read_as_what_they_are(tmp_path, known, published):
+    standard = gl.load("standard", T=0.56, split="test")[0]
+    path = write_glassbench(tmp_path / "T0.56" / "test", standard, 401)
+    main(["predict", str(path), "-o", str(tmp_path / "a.extxyz"), *MODEL])
+    assert ase.io.read(tmp_path / "a.extxyz").info["temperature"] == 0.56
+    botan = sorted((published / "botan_small" / "test").glob("*.npz"))[0]
+    main(
+        [
+            "predict",
+            str(botan),
+            str(published / "bapst" / "test_small.pickle"),
+            "-o",
+            str(tmp_path / "b.extxyz"),
+            *MODEL,
+        ]
+    )
+    assert [atoms.info["temperature"] for atoms in ase.io.read(tmp_path / "b.extxyz", ":")] == [0.44, 0.44]
+
+
+def test_an_unread_format_is_named(tmp_path, capsys):
+    (tmp_path / "run.xtc").write_bytes(b"")
+    with pytest.raises(SystemExit):
+        main(["predict", str(tmp_path / "run.xtc"), "-o", str(tmp_path / "o.extxyz"), *MODEL])
+    told = capsys.readouterr().err
+    assert "run.xtc: GROMACS's .xtc" in told
+    assert "write extended XYZ" in told

@@ -217,7 +217,7 @@ def test_frames_are_read_one_by_one(tmp_path):
 
 def test_a_dump_without_ids_is_told_of(tmp_path):
     path = written(tmp_path, dump([particles(0), particles(1)], "type xu yu zu"))
-    with pytest.warns(UserWarning, match="dump id too"):
+    with pytest.warns(UserWarning, match="no particle ids; .*: write ids"):
         read_trajectory(path, MAP)
     assert len(read_trajectory(path, MAP, 0)) == 1
 
