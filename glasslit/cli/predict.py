@@ -72,6 +72,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     told: set[str] = set()
     with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
         warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
+        warnings.filterwarnings("ignore", message=".*no particle ids")  # frames are not compared with each other here
         for number, c in enumerate(_frames(arguments)):
             if number < out.done:
                 bar.update()
