@@ -276,6 +276,10 @@ def _botan(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _glassbench(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    if content["initial_positions"].shape[-1] == 2:
+        raise ValueError(
+            "a two-dimensional liquid (KA2D); expected one of three dimensions: networks here know no other"
+        )
     match = re.fullmatch(r"N\d+T(\d+\.\d+)_(\d+)", path.stem)
     if match is None:
         raise ValueError("its name is not N{particles}T{temperature}_{number}.npz")

@@ -228,3 +228,11 @@ def test_object_arrays_and_damage_are_refused(tmp_path):
         gl.read_published(empty)
     with pytest.raises(ValueError, match="neither a file nor a folder"):
         gl.read_published(tmp_path / "nowhere")
+
+
+def test_two_dimensional_files_are_named_as_such(tmp_path):
+    """GlassBench has a second liquid, in the plane."""
+    path = tmp_path / "N10T0.50_1.npz"
+    np.savez(path, initial_positions=np.zeros((10, 2)), types=np.ones(10), md_prop=np.ones((10, 10)))
+    with pytest.raises(ValueError, match="a two-dimensional liquid .*; expected one of three dimensions"):
+        gl.read_published(path)

@@ -1,8 +1,12 @@
 """The file of predictions: it survives a kill, and others read it."""
 
 import re
+import subprocess
+import sys
 
 import ase.io
+import matplotlib.pyplot as plt
+import nbformat
 import numpy as np
 import pytest
 
@@ -11,6 +15,7 @@ from glasslit.liquid.kob_andersen import TIME_GRIDS
 from glasslit.prediction import PredictionFile, find_model, predicted_atoms
 from glasslit.prediction.output import column
 from glasslit.testing import random_liquid
+from tests.common import ROOT
 
 
 def frames(n=3):
@@ -118,3 +123,18 @@ def test_mdanalysis_and_chemfiles_read_it(predicted):
     frame = chemfiles.Trajectory(str(path), "r", "XYZ").read()
     assert np.allclose(frame.cell.lengths, c.box)
     assert np.allclose([atom["predicted_t52"] for atom in frame.atoms], prediction[-1], atol=1e-8)
+
+
+def test_the_chapter_s_snippet_draws_mobility_in_ovito(predicted, tmp_path):
+    """As it stands in *Your own liquid*, in a process of its own; OVITO draws with Vulkan, where there is one."""
+    pytest.importorskip("ovito.io", exc_type=ImportError, reason="OVITO is not installed, or has no libGL here")
+    cells = nbformat.read(ROOT / "book" / "your_own_liquid.ipynb", 4).cells
+    (snippet,) = re.findall(r"```python\n(from ovito.*?)```", "\n".join(c.source for c in cells), re.S)
+    (tmp_path / "predicted.extxyz").write_bytes(predicted[2].read_bytes())
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True)
+    if "Vulkan" in done.stderr and done.returncode:
+        pytest.skip("no Vulkan here; OVITO 3.17 draws with it: apt install libvulkan1 mesa-vulkan-drivers")
+    assert done.returncode == 0, done.stderr
+    image = plt.imread(tmp_path / "mobility.png")[..., :3]
+    colors = {tuple((255 * c).astype(int) // 64) for c in image[::4, ::4].reshape(-1, 3)}
+    assert len(colors) > 10, "particles of different mobility have different colors"
