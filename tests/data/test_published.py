@@ -234,5 +234,5 @@ def test_two_dimensional_files_are_named_as_such(tmp_path):
     """GlassBench has a second liquid, in the plane."""
     path = tmp_path / "N10T0.50_1.npz"
     np.savez(path, initial_positions=np.zeros((10, 2)), types=np.ones(10), md_prop=np.ones((10, 10)))
-    with pytest.raises(ValueError, match="a two-dimensional liquid .*; expected one of three dimensions"):
+    with pytest.raises(ValueError, match=r"a two-dimensional liquid .*; expected one of three dimensions"):
         gl.read_published(path)
