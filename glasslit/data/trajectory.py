@@ -157,7 +157,7 @@ def _frames(path: Path, format: str | None, options: Options) -> Callable[[], It
     """What yields, for each frame, what reads it."""
     name = format or recognized(path)
     reader = READERS.get(name)
-    if options.box is not None and reader is not xyz:
+    if options.box is not None and reader not in (xyz, None):  # of ASE's formats some have no box
         raise ValueError(
             f"{path}: a box is given, and the format {name} has one of its own; expected one: leave box out"
         )
@@ -190,10 +190,8 @@ def recognized(path: Path) -> str:
     if suffix(path) == ".gsd":
         return "gsd"
     lines: list[str] = []
-    with (
-        suppress(EOFError, OSError, zlib.error, lzma.LZMAError),
-        opened(path) as text,
-    ):  # what is cut begins all the same
+    spoilt = (EOFError, OSError, zlib.error, lzma.LZMAError)
+    with suppress(*spoilt), opened(path) as text:  # what is cut has a beginning all the same
         for line in islice(text, 200):
             lines += [line] if line.strip() else []
     begin = lines[0].strip() if lines else ""
