@@ -6,6 +6,7 @@ units that are told once for all frames, and types that are words.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
@@ -95,8 +96,12 @@ def _parsed(header: _Header, rows: list[str], units: str | None) -> Snapshot:
     except ValueError:
         table = _table(rows, columns, "U32")  # types may be words
     box = _box(*header["BOX"])
-    step = int(header["TIMESTEP"][1][0])
-    return snapshot(table, *box, step=step, units=units)
+    told = [line.strip() for line in header["TIMESTEP"][1]]
+    if len(told) != 1 or not re.fullmatch(r"[+-]?\d+", told[0], re.ASCII):
+        raise ValueError(
+            f"{' '.join(told)[:60]!r} below ITEM: TIMESTEP; expected a whole number: mend it, or leave this frame out"
+        )
+    return snapshot(table, *box, step=int(told[0]), units=units)
 
 
 def _table(rows: list[str], columns: list[str], types: str) -> dict[str, np.ndarray]:
@@ -118,7 +123,9 @@ def _table(rows: list[str], columns: list[str], types: str) -> dict[str, np.ndar
 def _box(told: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]:
     """Lower and upper bounds, of the box around a tilted one; tilt factors or None; which directions are periodic."""
     words = told.split()[1:]  # behind BOUNDS
-    edges = np.array([line.split() for line in lines[:3]], dtype=np.float64)
+    if len(lines) != 3:  # one told twice would pass for the next direction's
+        raise ValueError(f"a box of {len(lines)} lines; expected three, with a lower and an upper bound in each")
+    edges = np.array([line.split() for line in lines], dtype=np.float64)
     flags = [word for word in words if len(word) == 2 and set(word) <= set("pfsm")]
     if words[:1] == ["abc"] or edges.shape == (3, 4):
         raise ValueError("a general triclinic box; expected edges along x, y and z: dump_modify triclinic/general no")

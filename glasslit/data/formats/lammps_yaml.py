@@ -20,6 +20,7 @@ from .rows import columns
 from .snapshot import Options, Snapshot, refuse_second_box
 
 _ROW = re.compile(r"\s*- \[([^\[\]'\"#]*?),?\s*\]\s*")
+_KEY = re.compile(r"['\"]?(\w+)['\"]?\s*:")
 _KEYS = ("natoms", "boundary", "box", "keywords", "data")
 
 
@@ -63,7 +64,14 @@ def _read(document: list[str]) -> Snapshot:
     """One frame."""
     begin = next((k for k, line in enumerate(document) if line.startswith("data:")), len(document))
     rows = [_ROW.fullmatch(line) for line in document[begin + 1 :]]
-    if rows and None not in rows:
+    plain = bool(rows) and None not in rows
+    keys = [key[1] for line in document[: begin + 1 if plain else None] if (key := _KEY.match(line))]
+    if twice := [key for k, key in enumerate(keys) if key in keys[:k]]:  # PyYAML takes the last
+        raise ValueError(
+            f"{twice[0]} stands there twice; expected each key once in a frame: is there a line of three dashes between "
+            "two frames?"
+        )
+    if plain:
         known = _loaded(document[:begin])
         known["data"] = [row[1].replace(" ", "") for row in rows if row]
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 
@@ -73,13 +74,29 @@ def numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarr
 
 
 def whole_numbers(columns: Mapping[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
-    """The same for whole numbers, shape (N, len(names)), int64."""
-    found = numbers(columns, names)
-    whole = found.astype(np.int64)
-    if np.any(wrong := found != whole):
-        row, k = np.argwhere(wrong)[0]
-        raise ValueError(f"{names[k]} {found[row, k]:g}; expected whole numbers: is it the column that its name says?")
-    return whole
+    """The same for whole numbers, shape (N, len(names)), int64.
+
+    Raises
+    ------
+    ValueError
+        If a number is not whole, or larger than one may be that is written with a point or an exponent.
+    """
+    return np.stack([_whole(columns, name) for name in names], axis=1)
+
+
+def _whole(columns: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """One of these columns. Ids of LAMMPS have up to 63 bits, of which floating-point numbers keep 53."""
+    column = columns[name]
+    if column.dtype.kind == "i":
+        return column.astype(np.int64)
+    if column.dtype.kind in "OU":
+        with suppress(TypeError, ValueError, OverflowError):
+            return np.array([int(str(word)) for word in column.tolist()], dtype=np.int64)
+    found = numbers(columns, [name])[:, 0]
+    wrong = (found != np.floor(found)) | (np.abs(found) > 2**53)
+    if np.any(wrong):
+        raise ValueError(f"{name} {found[wrong][0]:g}; expected whole numbers: is it the column that its name says?")
+    return found.astype(np.int64)
 
 
 def _is_number(value: object) -> bool:

@@ -62,6 +62,16 @@ def test_names_that_yaml_takes_for_something_else(tmp_path):
     assert found.labels.tolist() == ["Yes", "No", "N a"]
 
 
+def test_two_frames_without_a_line_between_them_are_refused(tmp_path):
+    """YAML's reader would take the last of two keys, and one frame would be gone."""
+    text = document() + document(step=200)
+    assert len(read(tmp_path, text.replace("...\n---", "---"))) == 2
+    with pytest.raises(ValueError, match="creator stands there twice; expected each key once in a frame"):
+        read(tmp_path, text.replace("...\n---\n", ""))
+    with pytest.raises(ValueError, match="box stands there twice"):
+        read(tmp_path, document().replace("keywords:", "box:\n  - [0, 9]\n  - [0, 9]\n  - [0, 9]\nkeywords:"))
+
+
 def test_sides_that_do_not_repeat_and_tilts(tmp_path):
     (found,) = read(tmp_path, document(boundary="p, p, f, p, s, s", box=["0, 7", "0, 7", "0, 8", "1, 0, 0"]))
     assert found.periodic.tolist() == [True, False, False]

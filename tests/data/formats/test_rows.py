@@ -37,8 +37,19 @@ def test_columns_and_exact_numbers(rows, apart):
         (lambda: numbers({"x": np.array(["1", "inf"])}, ["x"]), "x of row 1 is inf; expected finite numbers"),
         (lambda: numbers({"x": np.array([1, np.nan]), "id": [7, 8]}, ["x"]), "x of particle 8 is nan"),
         (lambda: whole_numbers(columns(ROWS, ["a", "b", "x"]), ["x"]), "x 0.1; expected whole numbers"),
+        (lambda: whole_numbers({"id": np.array(["1", "1e300"])}, ["id"]), r"id 1e\+300; expected whole numbers"),
+        (lambda: whole_numbers({"id": np.array(["1", str(2**63)])}, ["id"]), r"id 9.22337e\+18; expected whole numbers"),
     ],
 )
 def test_what_is_no_number_is_refused(run, told):
     with pytest.raises(ValueError, match=told):
         run()
+
+
+@pytest.mark.parametrize("kind", [np.int64, str, object])
+def test_large_whole_numbers_keep_all_their_digits(kind):
+    """LAMMPS may be built with ids of 64 bits; neighbors among these are one floating-point number."""
+    large = [2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
+    words = np.array([str(i) for i in large] if kind is object else large, dtype=kind)
+    assert len(set(np.array(large, dtype=float))) < len(large)
+    assert whole_numbers({"id": words}, ["id"])[:, 0].tolist() == large
