@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import tarfile
 import zipfile
@@ -41,9 +42,11 @@ def _fetch(base_url: str, files: dict[str, str], folder: Path) -> Path:
         try:
             keeper.fetch(name, progressbar=True)
         except (requests.exceptions.RequestException, OSError) as error:
+            closed = isinstance(error, PermissionError) or error.errno == errno.EROFS
             raise ConnectionError(
-                f"{name} could not be fetched from {base_url} to {keeper.path} ({type(error).__name__}: {error}): are "
-                "you online? What was finished stays; call again to go on, or put the file there by hand"
+                f"{name} could not be fetched from {base_url} to {keeper.path} ({type(error).__name__}: {error}): "
+                + ("name another folder, one that can be written." if closed else "are you online?")
+                + " What was finished stays; call again to go on, or put the file there by hand"
             ) from error
     return Path(keeper.path)
 

@@ -7,6 +7,9 @@ particle in all runs; arrays have shape (N, 3, LANES) and begin at a vector's al
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -20,7 +23,27 @@ from .fixed import ALIGNMENT, LANES
 DONE, RAN_AWAY = 0, 1
 """What :func:`advance` returns."""
 _place, _number = types.intp, types.float32
-_jit = numba.njit(nogil=True, error_model="numpy", cache=True)
+
+
+@cache
+def _say(message: str) -> None:
+    logging.getLogger("glasslit.simulate").info(message)
+
+
+def _jit(function: Callable[..., Any]) -> Any:
+    """The function, compiled when it is first called, and kept in Numba's cache if there can be one."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return numba.njit(cache=True, **options)(function)
+    except RuntimeError as error:
+        if "no locator" not in str(error):
+            raise
+        # A read-only installation without a home folder, and no $NUMBA_CACHE_DIR.
+        _say(
+            "the lane engine is compiled anew in each process, for some ten seconds: neither the package's __pycache__ "
+            "nor the user's cache folder can be written; NUMBA_CACHE_DIR names another"
+        )
+        return numba.njit(**options)(function)
 
 
 class _Vectors:

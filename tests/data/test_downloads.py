@@ -80,3 +80,14 @@ def test_fetch_glassbench_unpacks_one_temperature(tmp_path, monkeypatch):
 def test_offline_is_said_clearly(tmp_path):
     with pytest.raises(ConnectionError, match=r"could not be fetched from .*are you online\?"):
         fetch_botan_small(tmp_path, base_url="http://127.0.0.1:9/")
+
+
+def test_a_folder_that_cannot_be_written_is_said_to_be_one(tmp_path, monkeypatch):
+    """As in a read-only installation without a home folder; permissions do not stop root, so they are played."""
+
+    def refused(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(downloads.pooch.utils.os, "makedirs", refused)
+    with pytest.raises(ConnectionError, match=r"could not create .*: name another folder, one that can be written\."):
+        fetch_botan_small(tmp_path / "closed", base_url="http://127.0.0.1:9/")
