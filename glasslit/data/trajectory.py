@@ -7,12 +7,9 @@ types their meaning. Labels of runs that share their start are :mod:`~glasslit.d
 
 from __future__ import annotations
 
-import lzma
 import re
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields as fields_of
 from functools import partial
 from itertools import islice
@@ -26,7 +23,8 @@ from ase.io.formats import string2index
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TYPE_NAMES
 from .formats import hoomd, lammps_data, lammps_dump, lammps_yaml, others, xyz
-from .formats.opened import opened, suffix
+from .formats.opened import lines as lines_of
+from .formats.opened import suffix
 from .formats.snapshot import Options, Snapshot
 from .isoconfigurational import from_isoconfigurational as from_isoconfigurational
 from .isoconfigurational import statistics as statistics
@@ -190,10 +188,12 @@ def recognized(path: Path) -> str:
     if suffix(path) == ".gsd":
         return "gsd"
     lines: list[str] = []
-    spoilt = (EOFError, OSError, zlib.error, lzma.LZMAError)
-    with suppress(*spoilt), opened(path) as text:  # what is cut has a beginning all the same
-        for line in islice(text, 200):
+    try:
+        for line in islice(lines_of(path), 200):
             lines += [line] if line.strip() else []
+    except ValueError as error:  # what is cut begins all the same
+        if not lines:
+            raise ValueError(f"{path.name}: {error}") from error
     begin = lines[0].strip() if lines else ""
     if begin.startswith("ITEM:"):
         return DUMP

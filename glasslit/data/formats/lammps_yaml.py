@@ -68,8 +68,8 @@ def _read(document: list[str]) -> Snapshot:
     keys = [key[1] for line in document[: begin + 1 if plain else None] if (key := _KEY.match(line))]
     if twice := [key for k, key in enumerate(keys) if key in keys[:k]]:  # PyYAML takes the last
         raise ValueError(
-            f"{twice[0]} stands there twice; expected each key once in a frame: is there a line of three dashes between "
-            "two frames?"
+            f"{twice[0]} stands there twice; expected each key once in a frame: put a line of three dashes between "
+            "two frames"
         )
     if plain:
         known = _loaded(document[:begin])

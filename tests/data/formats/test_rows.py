@@ -37,8 +37,11 @@ def test_columns_and_exact_numbers(rows, apart):
         (lambda: numbers({"x": np.array(["1", "inf"])}, ["x"]), "x of row 1 is inf; expected finite numbers"),
         (lambda: numbers({"x": np.array([1, np.nan]), "id": [7, 8]}, ["x"]), "x of particle 8 is nan"),
         (lambda: whole_numbers(columns(ROWS, ["a", "b", "x"]), ["x"]), "x 0.1; expected whole numbers"),
-        (lambda: whole_numbers({"id": np.array(["1", "1e300"])}, ["id"]), r"id 1e\+300; expected whole numbers"),
-        (lambda: whole_numbers({"id": np.array(["1", str(2**63)])}, ["id"]), r"id 9.22337e\+18; expected whole numbers"),
+        (lambda: whole_numbers({"id": np.array(["1", "1e300"])}, ["id"]), r"id 1e\+300; expected whole"),
+        (
+            lambda: whole_numbers({"id": np.array(["1", str(2**63)])}, ["id"]),
+            r"id 9.22337e\+18; expected whole numbers",
+        ),
     ],
 )
 def test_what_is_no_number_is_refused(run, told):
