@@ -7,7 +7,10 @@ from tqdm import tqdm
 from ..data.checks import check_data, describe
 from ..data.store import load
 
-DESCRIPTION = None
+DESCRIPTION = (
+    "Shows what a data set holds, temperature by temperature; or checks it against what is known of the liquid: density, "
+    "mixture, energies, mean squared displacements, and whether its splits are strangers."
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,10 @@ import torch
 from .run import Engine
 from .run import Run as Run
 from .run import System as System
+from .run import alike as alike
+from .run import end_with_parent as end_with_parent
+from .run import ran_away as ran_away
+from .run import whole_steps as whole_steps
 
 ENGINES = ("auto", "lanes", "lammps", "gpu")
 """Engines by name; "auto" is "gpu" where there is one, else "lanes"."""
