@@ -8,8 +8,8 @@ from ..data.checks import check_data, describe
 from ..data.store import load
 
 DESCRIPTION = (
-    "Shows what a data set holds, temperature by temperature; or checks it against what is known of the liquid: density, "
-    "mixture, energies, mean squared displacements, and whether its splits are strangers."
+    "Shows what a data set holds, temperature by temperature; or checks it against what is known of the liquid: "
+    "energies, forces, displacements, equilibrium, and whether its splits are strangers."
 )
 
 

@@ -11,6 +11,8 @@ import numpy as np
 
 from .snapshot import Options, Snapshot, refuse_second_box
 
+_POSITION = 12  # bytes: three numbers in single precision, which GSD does not pack
+
 
 def frames(path: Path, options: Options) -> Iterator[Callable[[], Snapshot]]:
     """Of each frame, what reads it.
@@ -43,8 +45,10 @@ def frames(path: Path, options: Options) -> Iterator[Callable[[], Snapshot]]:
 def _read(trajectory: Any, number: int) -> Snapshot:
     """One frame. Particles are in the order of their tags in all of them."""
     try:
+        _refuse_too_many(trajectory.file, number)
         frame = trajectory[number]
-    except (RuntimeError, OSError, KeyError) as error:
+        step = int(frame.configuration.step)
+    except (RuntimeError, OSError, KeyError, TypeError, MemoryError) as error:  # the last two where a size is damaged
         raise ValueError(f"gsd cannot read it ({error}); expected a whole frame: leave it out") from error
     count, particles, known = frame.particles.N, frame.particles, frame.configuration
     if not count:
@@ -68,4 +72,17 @@ def _read(trajectory: Any, number: int) -> Snapshot:
             f"type {kinds.max()} of {len(particles.types)} types; expected a name for each: particles.types"
         )
     labels = np.array(particles.types, dtype=str)[kinds]
-    return Snapshot(positions, labels, cell, ids=np.arange(count), step=int(known.step))
+    return Snapshot(positions, labels, cell, ids=np.arange(count), step=step)
+
+
+def _refuse_too_many(file: Any, number: int) -> None:
+    """A ``ValueError`` for more particles than the file has room for: it is damaged."""
+    for frame in (number, 0):  # what is as in the first frame is not written again
+        if file.chunk_exists(frame=frame, name="particles/N"):
+            count, size = int(file.read_chunk(frame=frame, name="particles/N")[0]), Path(file.name).stat().st_size
+            if count * _POSITION > size:
+                raise ValueError(
+                    f"{count} particles in a file of {size} bytes; expected {_POSITION} bytes for each position: the "
+                    "file is damaged, copy it again"
+                )
+            return

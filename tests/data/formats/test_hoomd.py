@@ -88,6 +88,26 @@ def test_other_files(tmp_path):
         list(frames(path, Options()))
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("particles/N", [3000], "3000 particles in a file of .* bytes; expected 12 bytes for each position"),
+        ("particles/N", [[3, 3]], "gsd cannot read it"),
+        ("configuration/step", [[3, 3]], "gsd cannot read it"),
+    ],
+)
+def test_a_size_that_is_damaged(tmp_path, name, value, told):
+    """Small ones: the frame is refused before gsd reads it."""
+    path = tmp_path / "some.gsd"
+    version = {"application": "HOOMD-blue", "schema": "hoomd", "schema_version": [1, 4]}
+    with gsd.fl.open(str(path), "w", **version) as file:
+        file.write_chunk(name, np.array(value, dtype=np.uint32))
+        file.end_frame()
+    (found,) = frames(path, Options())
+    with pytest.raises(ValueError, match=told):
+        found()
+
+
 def test_a_cut_file(tmp_path):
     read(tmp_path, *(frame(k, position=np.random.default_rng(k).random((3, 3))) for k in range(50)))
     path = tmp_path / "some.gsd"
