@@ -105,7 +105,8 @@ def iterate_trajectory(
     """:func:`glasslit.read_trajectory`, frame by frame, so that a long one needs no memory. Parameters as there."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; expected a trajectory: check the path")
+        what = "a folder" if path.is_dir() else "no such file"
+        raise ValueError(f"{path}: {what}; expected a trajectory: check the path")
     unknown = set(fields) - {f.name for f in fields_of(Configuration)} | set(fields) & {"positions", "types", "ids"}
     if unknown:
         raise ValueError(
@@ -114,7 +115,7 @@ def iterate_trajectory(
     options = Options(_edges(box), atom_style)
     first: tuple[int, Snapshot] | None = None
     step, told = None, set[str]()
-    for number, read in pick_frames(_frames(path, format, options), frames):
+    for number, read in _named(path, partial(pick_frames, _frames(path, format, options), frames)):
         where = f"{path.name}, frame {number}"
         try:
             snapshot = read()
@@ -167,11 +168,13 @@ def _frames(path: Path, format: str | None, options: Options) -> Callable[[], It
     return partial(_named, path, read)
 
 
-def _named(path: Path, read: Callable[[], Iterable[Callable[[], Snapshot]]]) -> Iterator[Callable[[], Snapshot]]:
+def _named(path: Path, read: Callable[[], Iterable[_T]]) -> Iterator[_T]:
     """What ``read()`` yields; errors between two frames with the name of the file."""
     try:
         yield from read()
     except ValueError as error:
+        if str(error).startswith(path.name):
+            raise
         raise ValueError(f"{path.name}: {error}") from error
 
 
@@ -194,6 +197,8 @@ def recognized(path: Path) -> str:
     except ValueError as error:  # what is cut begins all the same
         if not lines:
             raise ValueError(f"{path.name}: {error}") from error
+    if not lines and path.stat().st_size == 0:
+        raise ValueError(f"{path}: an empty file; expected a trajectory: copy it again")
     begin = lines[0].strip() if lines else ""
     if begin.startswith("ITEM:"):
         return DUMP

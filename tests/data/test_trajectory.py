@@ -251,7 +251,7 @@ TILTED = TILTED.replace("0 7\n", "0 7 0\n").replace("0 8\n", "0 8 0\n")
         ("3\n", {"name": "c.xyz"}, r"0 of 3 particles; expected all"),
         ("some\n", {"name": "c.extxyz"}, r"'some' where a number of particles should be"),
         ("what is this", {"name": "c.unheard"}, r"not a format that is known by its name"),
-        ("", {}, r"not a format that is known by its name"),
+        ("", {}, r"an empty file; expected a trajectory"),
     ],
 )  # fmt: skip
 def test_bad_files_are_refused_in_a_sentence(tmp_path, text, options, message):
@@ -279,3 +279,42 @@ def test_compressed_dumps_are_read(tmp_path):
     assert [c.positions.tolist() for c in read_trajectory(path, MAP)] == [
         c.positions.tolist() for c in read_trajectory(written(tmp_path, GOOD), MAP)
     ]
+
+
+DUMP_OF_TWO = (
+    "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\nITEM: BOX BOUNDS {box}\n0 6\n0 7\n0 8\n"
+    "ITEM: ATOMS id type x y z{more}\n1 1 1 2 3{word}\n2 2 2 3 4{word}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("box", "more", "word", "told"),
+    [
+        ("pp pp pp", " x", " 0", "two columns x"),
+        ("xy xz yz pp pp pp", "", "", "without tilt factors"),
+    ],
+)
+def test_a_dump_that_says_two_things(tmp_path, box, more, word, told):
+    path = tmp_path / "some.dump"
+    path.write_text(DUMP_OF_TWO.format(box=box, more=more, word=word))
+    with pytest.raises(ValueError, match=rf"some.dump, frame 0: .*{told}"):
+        gl.read_trajectory(path, {1: "A", 2: "B"})
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_dump(tmp_path):
+    path = tmp_path / "some.dump"
+    path.write_text(DUMP_OF_TWO.format(box="pp pp pp", more="", word=""), encoding="utf-8-sig")
+    (c,) = gl.read_trajectory(path, {1: "A", 2: "B"})
+    assert c.positions.tolist() == [[1, 2, 3], [2, 3, 4]]
+
+
+def test_a_folder_an_empty_file_and_no_such_frame(tmp_path):
+    path = tmp_path / "some.dump"
+    path.touch()
+    with pytest.raises(ValueError, match=r"some.dump: an empty file"):
+        gl.read_trajectory(path)
+    with pytest.raises(ValueError, match="a folder"):
+        gl.read_trajectory(tmp_path)
+    path.write_text(DUMP_OF_TWO.format(box="pp pp pp", more="", word=""))
+    with pytest.raises(ValueError, match=r"some.dump: frames '5'"):
+        gl.read_trajectory(path, {1: "A", 2: "B"}, frames="5")

@@ -16,6 +16,7 @@ import numpy as np
 
 from .lammps_columns import snapshot
 from .opened import lines
+from .rows import each_once
 from .snapshot import Options, Snapshot
 
 _Header = dict[str, tuple[str, list[str]]]  # "BOX" -> what stands behind its name, the lines below it
@@ -87,6 +88,7 @@ def _parsed(header: _Header, rows: list[str], units: str | None) -> Snapshot:
             f"it has {', '.join(header)} and no more; expected a whole frame: the file ends early, leave it out"
         )
     columns, count = header["ATOMS"][0].split(), _count(header)
+    each_once(columns)
     cut = len(rows) != count or not rows or len(rows[-1].split()) < len(columns)
     whole = next((k for k, row in enumerate(rows) if row.startswith("ITEM:")), max(len(rows) - 1, 0))
     if cut or (count and whole < count - 1):
@@ -131,6 +133,10 @@ def _box(told: str, lines: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarra
         raise ValueError("a general triclinic box; expected edges along x, y and z: dump_modify triclinic/general no")
     if edges.shape not in ((3, 2), (3, 3)):
         raise ValueError(f"a box of {edges.size} numbers; expected lower and upper bounds in each of three directions")
+    if {"xy", "xz", "yz"} & set(words) and edges.shape == (3, 2):
+        raise ValueError(
+            f"a box {' '.join(words)} without tilt factors; expected them behind the bounds, three numbers a line"
+        )
     tilt = edges[:, 2] if edges.shape[1] == 3 else None
     periodic = [flag == "pp" for flag in flags] if len(flags) == 3 else [True] * 3  # dumps of before 2009 do not say
     return edges[:, 0], edges[:, 1], tilt, np.array(periodic)

@@ -16,7 +16,7 @@ import numpy as np
 
 from .lammps_columns import snapshot
 from .opened import lines
-from .rows import columns
+from .rows import columns, each_once
 from .snapshot import Options, Snapshot, refuse_second_box
 
 _ROW = re.compile(r"\s*- \[([^\[\]'\"#]*?),?\s*\]\s*")
@@ -101,6 +101,7 @@ def _read(document: list[str]) -> Snapshot:
 
 def _columns(table: list[Any], names: list[str]) -> dict[str, np.ndarray]:
     """Of rows that are text with commas in it, or lists, as PyYAML makes them."""
+    each_once(names)
     if all(isinstance(row, str) for row in table):
         if any(row.count(",") >= len(names) for row in table):
             raise ValueError(f"rows of data with more than {len(names)} columns; expected one for each of {names}")

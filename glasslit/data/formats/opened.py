@@ -44,7 +44,7 @@ def opened(path: Path) -> Iterator[IO[str]]:
         else:
             unpack: dict[str, Callable[[IO[bytes]], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
             stream = unpack[kind](raw) if kind in unpack else raw
-        with io.TextIOWrapper(stream, encoding="utf-8", errors="replace") as text:
+        with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace") as text:
             yield text
 
 

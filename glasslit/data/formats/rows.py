@@ -8,6 +8,21 @@ from contextlib import suppress
 import numpy as np
 
 
+def each_once(names: Sequence[str]) -> None:
+    """For columns that are looked up by their names.
+
+    Raises
+    ------
+    ValueError
+        If two have the same one: which is meant?
+    """
+    twice = next((name for k, name in enumerate(names) if name in names[:k]), None)
+    if twice is not None:
+        raise ValueError(
+            f"two columns {twice} in {' '.join(names)}; expected each name once: rename or drop one of them"
+        )
+
+
 def columns(rows: Sequence[str], names: Sequence[str], apart: str | None = None) -> dict[str, np.ndarray]:
     """Named columns of rows which all have at least so many words; words beyond are left out.
 
@@ -24,8 +39,9 @@ def columns(rows: Sequence[str], names: Sequence[str], apart: str | None = None)
     Raises
     ------
     ValueError
-        If a row has fewer words.
+        If a row has fewer words, or a name occurs twice.
     """
+    each_once(names)
     counts = [len(row.split(apart)) for row in rows]  # a list for each row, kept, would wake the garbage collector
     few = next((k for k, count in enumerate(counts) if count < len(names)), None)
     if few is not None:
