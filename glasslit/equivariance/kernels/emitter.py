@@ -70,6 +70,11 @@ class Emitter:
     def plus(self, index: Any, number: Any) -> Any:
         return self.b.add(index, ir.Constant(I64, number) if isinstance(number, int) else number)
 
+    def at_most(self, number: Any, limit: int) -> Any:
+        """The smaller of a number and a limit."""
+        bound = ir.Constant(I64, limit)
+        return self.b.select(self.b.icmp_signed("<", number, bound), number, bound)
+
     def positive_part(self, value: Any) -> Any:
         zero = self.constant(0.0, value.type.count)
         return self.b.select(self.b.fcmp_ordered("<", value, zero), zero, value)  # keeps nan, as torch does
