@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glasslit import so3
-from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
+from glasslit.equivariance.convolution import SE3Convolution, _Linear, bessel_basis
 from glasslit.equivariance.kernels import contract_scatter
 from tests.equivariance.test_kernels import PAPER, assert_close, liquid
 
@@ -48,3 +48,14 @@ def test_bessel_basis_is_orthonormal_and_ends_at_the_cutoff():
     overlap = torch.trapezoid(basis.T[:, None] * basis.T[None] * r**2, r)
     assert torch.allclose(overlap, torch.eye(10).double(), atol=2e-3)
     assert torch.allclose(basis[-1], torch.zeros(10).double(), atol=1e-14)
+
+
+def test_the_linear_map_of_many_rows_has_its_own_gradients_first_and_second():
+    generator = torch.Generator().manual_seed(0)
+    for out in (2, 9):  # narrower than its input, and wider
+        shapes = (6, 3, 5), (out, 5), (out,)
+        inputs = [torch.randn(s, dtype=torch.float64, generator=generator).requires_grad_() for s in shapes]
+        assert torch.equal(_Linear.apply(*inputs), torch.nn.functional.linear(*inputs))
+        assert torch.autograd.gradcheck(_Linear.apply, inputs)
+        assert torch.autograd.gradgradcheck(_Linear.apply, inputs)
+        assert torch.autograd.gradcheck(lambda x, w: _Linear.apply(x, w, None), inputs[:2])

@@ -130,7 +130,11 @@ def _names_each_once(numbers: Tensor, count: int) -> bool:
 
 def _is_reverse(reverse: Tensor, sender: Tensor, receiver: Tensor) -> bool:
     """Whether it names each edge once, and for each edge one that goes the other way."""
-    return _names_each_once(reverse, len(sender)) and torch.equal(sender[reverse], receiver) and torch.equal(receiver[reverse], sender)
+    return (
+        _names_each_once(reverse, len(sender))
+        and torch.equal(sender[reverse], receiver)
+        and torch.equal(receiver[reverse], sender)
+    )
 
 
 def to_blocks(flat: Tensor, coupling: Coupling) -> tuple[Tensor, ...]:
