@@ -26,13 +26,15 @@ from typing import Any
 
 from llvmlite import ir
 
-from .emitter import I64, POINTER
+from .emitter import I64
 from .layout import Layout, round_up
 from .radial_code import Radial
 
 
 class Tile(Radial):
     """The frame that the three functions share: chunks, nodes, tiles of edges, K and the weights of a tile."""
+
+    rows_of_edges: tuple[str, ...] = ("w",)
 
     def __init__(self, module: ir.Module, name: str, layout: Layout) -> None:
         super().__init__(module, name, layout.arguments[name], layout.double)
@@ -62,6 +64,9 @@ class Tile(Radial):
         first, last = (b.sdiv(b.mul(c, a["n_nodes"]), a["n_chunks"]) for c in (chunk, self.plus(chunk, 1)))
         with self.loop(first, last) as place:
             node = self.integer(a["walk"], place)
+            following = self.plus(place, 1)
+            following = b.select(b.icmp_signed("<", following, a["n_nodes"]), following, place)
+            self.ask_for(self.integer(a["walk"], following))
             self.begin(node)
             row, stop = self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))
             with self.loop(row, stop, tile) as start:
@@ -75,6 +80,16 @@ class Tile(Radial):
                 self.complete(count, chunk)
             self.end(node)
         b.branch(take)
+
+    def ask_for(self, node: Any) -> None:
+        """Fetch what is known of the edges of the next node, one row each from anywhere, ahead of its use."""
+        a, layout = self.arguments, self.layout
+        widths = {"Y": (layout.coupling.l_max + 1) ** 2, **dict.fromkeys(self.rows_of_edges, layout.hidden_padded)}
+        with self.loop(self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))) as position:
+            edge = self.integer(a["edges"], position)
+            for name, width in widths.items():
+                for first in range(0, width, 64 // self.size):
+                    self.prefetch(a[name], self.plus(self.times(edge, width), first), write=name == "dw")
 
     def allocate(self) -> None:
         """More scratch memory, for those who need it."""
@@ -212,6 +227,8 @@ class Forward(Tile):
 
 class Backward(Tile):
     """Gradients with respect to h of the node that edges leave, and with respect to the weights of those edges."""
+
+    rows_of_edges = ("w", "dw")
 
     def allocate(self) -> None:
         if self.layout.hidden:

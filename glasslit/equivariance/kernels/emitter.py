@@ -42,6 +42,14 @@ class Emitter:
     def store(self, value: Any, pointer: Any, index: Any) -> None:
         self.b.store(value, self.address(pointer, index), align=self.size)
 
+    def prefetch(self, pointer: Any, index: Any, write: bool = False) -> None:
+        """Ask for a line of memory, to be read (or written) soon."""
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, number, number, number])
+        function = self.b.module.globals.get("llvm.prefetch.p0") or ir.Function(self.b.module, kind, "llvm.prefetch.p0")
+        second_level, data = 2, 1
+        self.b.call(function, [self.address(pointer, index), *(number(n) for n in (int(write), second_level, data))])
+
     def splat(self, pointer: Any, index: Any, width: int) -> Any:
         """One number from memory in every lane."""
         value = self.b.load(self.address(pointer, index), typ=self.scalar)
