@@ -1,10 +1,14 @@
 """The shipped starter set: who made its labels, and that they are those of another program's runs."""
 
+import json
+import re
+
 import h5py
 import numpy as np
 import pytest
 
 import glasslit as gl
+from glasslit.learning.metrics import local_density, trivial_prediction
 from glasslit.liquid.kob_andersen import TAU_ALPHA, TIME_GRIDS
 from tests.common import ROOT
 
@@ -82,3 +86,31 @@ def test_that_comparison_notices_other_particles_and_other_configurations():
     kept, c = np.load(LAMMPS), gl.load("starter", T=0.50)[0]
     turned = np.roll(kept["propensity_0.50"][0], 1, axis=1)
     assert np.abs(gl.pearson(turned, c.propensity, c.types)["A"]).max() < 0.2
+
+
+def test_readme_says_what_the_published_runs_found():
+    """Scores at tau_alpha and T = 0.44, all of them within configurations, as README rounds them."""
+    text = " ".join((ROOT / "README.md").read_text().split())
+    quoted = re.search(
+        r"within configurations: (0\.\d\d) to (0\.\d\d) in three seeds.*? by the same measure (0\.\d\d) for the "
+        r"inherent energy alone, (0\.\d\d) for the number of neighbors, and a ceiling of (0\.\d\d)",
+        text,
+    )
+    runs = [
+        json.loads((ROOT / "book" / "runs" / name / "metrics.json").read_text())
+        for name in ("T0.44", "T0.44-seed1", "T0.44-seed2")
+    ]
+    assert {run["times"][-1] for run in runs} == {TAU_ALPHA[0.44]}
+    networks = [run["test"]["A"]["mean"][-1] for run in runs]
+    train, test = (gl.load("starter", T=0.44, split=split) for split in ("train", "test"))
+    labels, types = [c.propensity for c in test], [c.types for c in test]
+    alone = []
+    for number in (lambda c: c.potential_energy_inherent, local_density):
+        values = [number(c) for c in train]
+        guesses = [trivial_prediction(train, values, c, number(c)) for c in test]
+        alone.append(gl.pearson(guesses, labels, types)["A"][-1])
+    ceiling = gl.noise_ceiling([c.propensity_half for c in test], types)["A"][-1]
+    assert quoted is not None, "README no longer has that sentence"
+    assert [float(x) for x in quoted.groups()] == [
+        round(float(x), 2) for x in (min(networks), max(networks), *alone, ceiling)
+    ]
