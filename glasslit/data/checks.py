@@ -32,8 +32,8 @@ square; 2.1 s in the inherent structure), the largest component of a force at re
 
 FALL, RISE = 0.05, 0.03
 """Caged particles hardly move away, and few runs of a small box scatter: with N = 1000 and 8 runs (the starter set's
-first labels) the mean propensity fell by at most 1.7 % and F_s rose by at most 0.006 from one time to the next; with the
-32 runs that it has now, by 0.3 % and 0.0006."""
+first labels) the mean propensity fell by at most 1.7 % and F_s rose by at most 0.006 from one time to the next; with 32
+runs, as now, by 0.3 % and 0.0006."""
 
 SHARED, STRANGERS = 0.5, 6
 """Relatives one relaxation time apart share 27 % at T = 0.44: half is far too close. Strangers share a Poisson count of
