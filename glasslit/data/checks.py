@@ -156,7 +156,7 @@ def describe(configurations: Sequence[Configuration]) -> pd.DataFrame:
     >>> from glasslit import load
     >>> table = describe(load("starter", T=0.5))
     >>> table.loc[0.5, ["N", "runs per label", "times"]].tolist()
-    ['1000', '8', '0.108..217 (7)']
+    ['1000', '32', '0.108..217 (7)']
     """
     rows = {}
     for temperature, group in _by_temperature(configurations):
