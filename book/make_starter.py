@@ -2,8 +2,8 @@
 
     python book/make_starter.py runs/starter.h5 --engine gpu
 
-The labels in the package were made in four minutes of one NVIDIA H200: 32 runs to the tabulated tau_alpha, seed 2027,
-`GpuEngine(threads=1024)` of revision 845c5e4. Two cores would need about two hours with `--engine lanes`, fifteen with
+The labels in the package were made in four minutes of one NVIDIA H200 (benchmarks/results/simulate_nvidia-h200.json):
+32 runs to the tabulated tau_alpha, seed 2027, `GpuEngine(threads=1024)` of revision 845c5e4. Two cores would need about two hours with `--engine lanes`, fifteen with
 `--engine lammps` (from the speeds in benchmarks/results/simulate_cpu.json, not tried in full). Killed at any point, it
 goes on where it was. Starting positions, inherent structures and energies are LAMMPS's; the chapter "Data card" says
 how the starting positions were equilibrated, and make_starts.py makes more of them.
