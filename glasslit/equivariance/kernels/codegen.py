@@ -1,15 +1,17 @@
 """Machine code for the fused convolution on a CPU, written with llvmlite.
 
-Three functions for each coupling, dtype and kind of weights: "forward", the sum over neighbors; "backward", its
-gradient with respect to features and weights; "harmonics", its gradient with respect to Y.
+Functions for each coupling, dtype and kind of weights: "forward", the sum over neighbors; "backward", its gradient with
+respect to features and weights, which "collect" completes; "harmonics", its gradient with respect to Y.
 
 * Channels are the lanes of a vector: each operation of the coupling is done for 8 channels at once (4 in float64).
-* A node is owned by one thread, which walks its edges in order: forward those that come in, backward those that go
-  out. No two threads add to the same number. Sums over all edges (the gradients of the radial network's last map) are
-  kept per chunk of nodes; the number of chunks does not depend on the number of threads.
-* Edges are taken in tiles. A tile first contracts the coefficients with the harmonics into one small matrix K per
-  edge, the same for all channels, with *edges* as lanes; equal entries are kept once.
-* Where weights are ReLU(x W + b), a tile computes them, keeps them in the cache and forgets them.
+* A node is owned by one thread, which walks the edges that come in, in order. Sums over more than a node's edges (the
+  gradients of the radial network's last map, and of the features) are kept per chunk of nodes; the number of chunks
+  does not depend on the number of threads, and no two threads add to the same number.
+* Nodes are taken along a curve that fills space, where the graph knows one: neighbors of a chunk stay in the cache.
+* Edges are taken in tiles. Where weights are ReLU(x W + b), a tile computes them, keeps them in the cache and forgets
+  them (:mod:`~glasslit.equivariance.kernels.radial_code`).
+* Half a tile at a time contracts the coefficients with the harmonics into one small matrix K per edge, the same for all
+  channels, with *edges* as lanes; equal entries are kept once.
 
 What was tried (two Zen 4 cores, paper size): the same straight-line code through Numba computes as fast, but Numba's
 analysis of it takes 80 s; loops driven by tables of coefficients compile in 3 s and run ten times slower. Here vectors
@@ -352,7 +354,7 @@ class Collect(Emitter):
                         self.store(b.fadd(self.load(target, k, lanes), self.load(part, k, lanes)), target, k)
 
 
-FUNCTIONS = {"forward": Forward, "backward": Backward, "collect": Collect, "harmonics": Harmonics}
+FUNCTIONS: dict[str, Any] = {"forward": Forward, "backward": Backward, "collect": Collect, "harmonics": Harmonics}
 
 
 def generate(layout: Layout, name: str) -> str:

@@ -158,7 +158,7 @@ def backward(
     if any(needed[k] for k in (0, 2, 3, 4)):
         dw = torch.empty_like(tensors["w"])
         sums = plan.sums
-        partial = h.new_empty(sums.count, layout.dim_padded)
+        partial = h.new_empty(sums.n_rows, layout.dim_padded)
         results = {"dw": dw, "bases": sums.first, "sums": sums.of_edge, "partial": partial}
         if weight is not None:
             dweight = h.new_zeros(N_CHUNKS, layout.hidden_padded, layout.weights_padded)

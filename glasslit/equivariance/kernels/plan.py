@@ -47,13 +47,13 @@ class Sums(NamedTuple):
 
     Parameters
     ----------
-    count : how many rows there are
+    n_rows : how many there are
     first : shape (N_CHUNKS + 1,), the first row of each chunk
     of_edge : shape (E,), the row of an edge's receiver's chunk and of its sender
     of_node : shape (N, N_CHUNKS), the row of each node in each chunk, or -1
     """
 
-    count: int
+    n_rows: int
     first: Tensor
     of_edge: Tensor
     of_node: Tensor
