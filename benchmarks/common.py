@@ -5,13 +5,17 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -27,12 +31,30 @@ def sync(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def seconds(function: Callable[[], Any], device: str, repeats: int = 5, warmup: int = 1) -> float:
-    """Median time of one call; by CUDA events on a GPU."""
+class Times(NamedTuple):
+    """Seconds of one call: least and median on the wall, and processor time in user and system mode, all threads.
+
+    A median tells of the machine's other work, too; where system time is large, memory was asked for and given back.
+    """
+
+    least: float
+    median: float
+    user: float
+    system: float
+
+    def row(self, name: str) -> dict[str, float]:
+        """As columns of a table of results."""
+        return {f"{name}_s": self.median, f"{name}_least_s": self.least} | {
+            f"{name}_{key}_s": getattr(self, key) for key in ("user", "system")
+        }
+
+
+def timed(function: Callable[[], Any], device: str, repeats: int = 5, warmup: int = 1) -> Times:
+    """Times of one call; on a GPU by CUDA events, and the processor's time is that of the host."""
     for _ in range(warmup):
         function()
     sync(device)
-    taken = []
+    taken, before = [], os.times()
     for _ in range(repeats):
         if device == "cuda":
             begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -45,7 +67,57 @@ def seconds(function: Callable[[], Any], device: str, repeats: int = 5, warmup: 
             begun = time.perf_counter()
             function()
             taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
+    after = os.times()
+    user, system = ((getattr(after, key) - getattr(before, key)) / repeats for key in ("user", "system"))
+    return Times(min(taken), statistics.median(taken), user, system)
+
+
+def seconds(function: Callable[[], Any], device: str, repeats: int = 5, warmup: int = 1) -> float:
+    """Median time of one call."""
+    return timed(function, device, repeats, warmup).median
+
+
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**34), "MALLOC_TRIM_THRESHOLD_": str(2**36)}
+"""Environment in which glibc keeps the memory that a process gave back, however large, for its next use.
+
+Without it a library that allocates gigabytes in each call has the kernel find and clear them each time, which can be
+more than half of the call.
+"""
+
+
+def in_kept_memory(script: str, arguments: list[str]) -> list[dict[str, Any]]:
+    """The rows that a benchmark writes with these arguments, in a process of its own that keeps its memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.json"
+        command = [sys.executable, str(Path(__file__).with_name(script)), *arguments, "--rows", str(path)]
+        subprocess.run(command, env=os.environ | KEPT, check=True, stdout=subprocess.DEVNULL)
+        return json.loads(path.read_text())
+
+
+def cap_instructions(name: str | None) -> None:
+    """Start this script again with PyTorch, and the package, kept to a set of instructions, as "avx2"."""
+    if name and os.environ.get("ATEN_CPU_CAPABILITY") != name:
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"ATEN_CPU_CAPABILITY": name})
+
+
+def first_use_seconds(preset: str) -> float:
+    """What the first training step of a process takes longer than its second, at 100 particles: compiling, mostly."""
+    code = (
+        "import time, torch, glasslit as gl\n"
+        "torch.manual_seed(0)\n"
+        "graph = gl.neighbor_graph(gl.testing.random_liquid(100, n_times=10), 1.9)\n"
+        f"config = gl.ModelConfig{preset}(inputs='thermal', n_times=10, cutoff=1.9)\n"
+        "net = gl.SE3GNN(config)\n"
+        "def step():\n"
+        "    begun = time.perf_counter()\n"
+        "    net.loss(graph, net.standardized(graph)).backward()\n"
+        "    return time.perf_counter() - begun\n"
+        "first = step()\n"
+        "print(first - min(step() for _ in range(3)))\n"
+    )
+    done = [subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True) for _ in range(3)]
+    return min(float(each.stdout.split()[-1]) for each in done)
 
 
 def _status(field: str) -> float:
@@ -140,9 +212,14 @@ def save(name: str, device: str, content: dict[str, Any]) -> Path:
     """``results/<name>_<device>.json`` with a card of the machine."""
     made = card(content.pop("settings"), data=content.pop("data"), device=device, seed=0, seconds=content["seconds"])
     RESULTS.mkdir(exist_ok=True)
-    place = "cpu" if device == "cpu" else torch.cuda.get_device_name().lower().replace(" ", "-")
+    if device == "cpu":
+        capped = os.environ.get("ATEN_CPU_CAPABILITY")
+        place = f"cpu-{capped}" if capped else "cpu"
+    else:
+        place = torch.cuda.get_device_name().lower().replace(" ", "-")
     path = RESULTS / f"{name}_{place}.json"
-    path.write_text(json.dumps({"card": made, "threads": torch.get_num_threads(), **content}, indent=1) + "\n")
+    of_machine = {"threads": torch.get_num_threads(), "instructions": torch.backends.cpu.get_cpu_capability()}
+    path.write_text(json.dumps({"card": made, **of_machine, **content}, indent=1) + "\n")
     return path
 
 
