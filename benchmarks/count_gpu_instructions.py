@@ -1,15 +1,12 @@
 """Instructions of the GPU engine's inner loops, counted in machine code for an H100 or H200. Needs no GPU.
 
-    python benchmarks/count_gpu_instructions.py [--package FOLDER] [--name NAME] [--out benchmarks/results/...json]
+    python benchmarks/count_gpu_instructions.py [--package FOLDER --name NAME] [--out FILE.json]
 
-Kernels are compiled to PTX by numba-cuda (``pip install 'glasslit[gpu]'``), assembled by ``ptxas`` and read by ``nvdisasm``,
-which come with Triton. The loop over pairs is the innermost loop with a reciprocal root, the loop over candidates the
-innermost one with a conversion and none. Of a system of the starter and of the standard set it is counted how often a
-warp goes through each, how many words of on-chip memory fall into one bank, and after how many steps lists are made anew.
-``--package`` takes another checkout, so that the counts of two versions can stand side by side in one file.
-
-From counts follows a prediction, not a measurement: a multiprocessor issues four instructions in a cycle and reads one row
-of banks. What it leaves out: waiting for memory and barriers.
+numba-cuda compiles the kernels to PTX (``pip install 'glasslit[gpu]'``); ``ptxas`` assembles it and ``nvdisasm`` reads the
+machine code, both from Triton's wheel. The loop over pairs is the innermost one with a reciprocal root; the loop over
+candidates, which makes the neighbor lists, is the innermost one that converts coordinates and takes no root. Its count
+holds what is done with a candidate that is taken, too, which most are not. ``--package`` takes another checkout, so that
+the counts of two versions stand side by side in one file.
 """
 
 from __future__ import annotations
@@ -92,7 +89,7 @@ def opcode(line: str) -> str:
     return re.sub(r"^@!?U?P\d+ ", "", line).split()[0].split(".")[0]
 
 
-def summary(body: list[str], per: int) -> dict[str, float]:
+def summary(body: list[str], per: float) -> dict[str, float]:
     """Instructions of a loop for each of the ``per`` pairs that one turn of it works on."""
     codes = [opcode(line) for line in body]
     count = {
@@ -114,11 +111,15 @@ def count_kernels(build) -> dict[str, dict]:
     ):
         code, found = machine_code(getattr(build(real, False), name), kind, fast)
         bodies = loops(code)
-        roots = [b for b in bodies if any("MUFU.RSQ" in o or "MUFU.SQRT" in o or "MUFU.RSQ64H" in o for o in b)]
-        ours = [b for b in bodies if sum("I2F" in o for o in b) == 3 and not any("MUFU" in o or "STS" in o for o in b)]
+        roots = [
+            b
+            for b in bodies
+            if any("MUFU.RSQ" in o or "MUFU.SQRT" in o for o in b) and sum("LDS" in o for o in b) >= 12
+        ]
+        turns = [b for b in bodies if any("I2F" in o for o in b) and not any("MUFU" in o or "STS" in o for o in b)]
         result[f"{name} {np.dtype(real).name}"] = found | {
             "loop over pairs": summary(roots[0], 4) if roots else None,
-            "loop over candidates": summary(ours[0], 1) if ours else None,
+            "loop over candidates": summary(turns[0], sum("I2F" in o for o in turns[0]) / 3) if turns else None,
         }
     return result
 

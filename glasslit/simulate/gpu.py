@@ -65,7 +65,7 @@ class GpuEngine:
         self,
         potential: str = "force-shifted",
         timestep: float = 0.005,
-        skin: float = 0.35,
+        skin: float = 0.5,
         threads: int | None = None,
         replicas: int | None = None,
         launch: int = 40_000_000,

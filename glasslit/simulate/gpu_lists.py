@@ -1,11 +1,11 @@
 """Neighbor lists of a system on a multiprocessor: made by one thread block, in the same order whatever its threads.
 
-Arguments are those of :mod:`~glasslit.simulate.gpu_code`. On an H200 nine tenths of the time of a step at N = 4096 went
-elsewhere than into the loop over pairs, as counts of its instructions say, and lists are made every ten to fifteen
-steps. So this file saves what it can:
+Arguments are those of :mod:`~glasslit.simulate.gpu_code`. Lists are made every ten to thirty steps, and by what instructions
+say (benchmarks/results/simulate_counts.json) making them took more of the time of a step than the loop over pairs, which
+everybody looks at first. So this file saves what it can:
 
-- Threads take particles in the order of the cells. The 32 threads of a warp then look at the same few cells, read the same
-  words of on-chip memory at once, and have about as many candidates.
+- Threads take particles in the order of the cells. The 32 threads of a warp then look at the same few cells, read the
+  same words of on-chip memory at once, and have about as many candidates.
 - The cells of a row along z lie side by side in that order, so a thread goes through 25 rows and not through 125 cells.
 - Four neighbors are packed in a register and stored as one word.
 - Nothing that the loop needs is read from the GPU's memory inside of it.
@@ -95,6 +95,7 @@ def relist(b, shared, n, cells, reference, travelled, sx, sy, sz, limits, border
         i = np.int32(shared[order + np.uint64(slot)])
         xi, yi, zi = shared[3 * i], shared[3 * i + 1], shared[3 * i + 2]
         own, mine = np.uint64(i), (1 if i >= border else 0)
+        at_a, at_b = lists_a + own, lists_b + own
         limit_a, limit_b = limits[mine, 0], limits[mine, 1]
         cx, cy, cz = cell_of(xi, nx), cell_of(yi, ny), cell_of(zi, nz)
         low, high = np.int32(cz - reach_z), np.int32(cz + reach_z + 1)
@@ -130,12 +131,12 @@ def relist(b, shared, n, cells, reference, travelled, sx, sy, sz, limits, border
                             word_b = (word_b >> np.uint64(16)) | (number << np.uint64(48))
                             in_b = np.int32(in_b + 1)
                             if in_b & 3 == 0 and in_b <= room_b:
-                                words[lists_b + np.uint64((in_b >> 2) - 1) * stride + own] = word_b
+                                words[at_b], at_b = word_b, at_b + stride
                         else:
                             word_a = (word_a >> np.uint64(16)) | (number << np.uint64(48))
                             in_a = np.int32(in_a + 1)
                             if in_a & 3 == 0 and in_a <= room_a:
-                                words[lists_a + np.uint64((in_a >> 2) - 1) * stride + own] = word_a
+                                words[at_a], at_a = word_a, at_a + stride
         if in_a > room_a or in_b > room_b:
             cuda.atomic.or_(wrong, b, FULL)
             in_a, in_b = np.int32(0), np.int32(0)
@@ -144,10 +145,10 @@ def relist(b, shared, n, cells, reference, travelled, sx, sy, sz, limits, border
             word_a = (word_a >> np.uint64(16)) | (own << np.uint64(48))
             in_a = np.int32(in_a + 1)
             if in_a & 3 == 0:
-                words[lists_a + np.uint64((in_a >> 2) - 1) * stride + own] = word_a
+                words[at_a], at_a = word_a, at_a + stride
         while in_b & 3:
             word_b = (word_b >> np.uint64(16)) | (own << np.uint64(48))
             in_b = np.int32(in_b + 1)
             if in_b & 3 == 0:
-                words[lists_b + np.uint64((in_b >> 2) - 1) * stride + own] = word_b
+                words[at_b], at_b = word_b, at_b + stride
     cuda.syncthreads()
