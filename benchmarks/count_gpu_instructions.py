@@ -2,11 +2,11 @@
 
     python benchmarks/count_gpu_instructions.py [--package FOLDER --name NAME] [--out FILE.json]
 
-numba-cuda compiles the kernels to PTX (``pip install 'glasslit[gpu]'``); ``ptxas`` assembles it and ``nvdisasm`` reads the
-machine code, both from Triton's wheel. The loop over pairs is the innermost one with a reciprocal root; the loop over
-candidates, which makes the neighbor lists, is the innermost one that converts coordinates and takes no root. Its count
-holds what is done with a candidate that is taken, too, which most are not. ``--package`` takes another checkout, so that
-the counts of two versions stand side by side in one file.
+numba-cuda compiles the kernels to PTX (``pip install 'glasslit[gpu]'``); ``ptxas`` assembles it and ``nvdisasm``
+reads the machine code, both from Triton's wheel. The loop over pairs is the innermost one with a reciprocal root; the
+loop over candidates, which makes the neighbor lists, is the innermost one that converts coordinates and takes no
+root. Its count holds what is done with a candidate that is taken, too, which most are not. ``--package`` takes
+another checkout, so that the counts of two versions stand side by side in one file.
 """
 
 from __future__ import annotations

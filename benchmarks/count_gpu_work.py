@@ -7,9 +7,9 @@ one thread. For systems of the starter set (N = 1000) and the standard set (N = 
 
 - ``minimum``: how many steps FIRE makes in single and in double precision, from where the liquid is;
 - ``ages``: after how many steps lists have to be made anew, by skin;
-- ``turns``: how often warps of 32 threads go through the loop over pairs and the loop over candidates, and how many rows
-  of banks of on-chip memory a warp reads for one coordinate of its 32 neighbors; in the order of 845c5e4, particles as given
-  and cell by cell, and in the order of now.
+- ``turns``: how often warps of 32 threads go through the loop over pairs and the loop over candidates, and how many
+  rows of banks of on-chip memory a warp reads for one coordinate of its 32 neighbors; in the order of 845c5e4,
+  particles as given and cell by cell, and in the order of now.
 
 These are counts. Together with ``count_gpu_instructions.py`` they make a prediction, which a GPU has to confirm.
 """
@@ -177,7 +177,7 @@ def conflicts(lanes, words):
 
 @njit
 def count_turns(x, scale, types, counts, limits, by_slot, by_row, words):
-    """(turns of the loop over pairs, of that over candidates, rows of banks for a coordinate in either) of all warps."""
+    """Turns over pairs and over candidates, and rows of banks for a coordinate in either, added up over warps."""
     n = len(x)
     cell, members, begin = cells_of(x, counts)
     order = members if by_slot else np.arange(n)

@@ -1,8 +1,8 @@
 """Neighbor lists of a system on a multiprocessor: made by one thread block, in the same order whatever its threads.
 
-Arguments are those of :mod:`~glasslit.simulate.gpu_code`. Lists are made every ten to thirty steps, and by what instructions
-say (benchmarks/results/simulate_counts.json) making them took more of the time of a step than the loop over pairs, which
-everybody looks at first. So this file saves what it can:
+Arguments are those of :mod:`~glasslit.simulate.gpu_code`. Lists are made every ten to thirty steps, and
+counted in instructions (benchmarks/results/simulate_counts.json) making them took more of a step than the loop over
+pairs, which everybody looks at first. So this file saves what it can:
 
 - Threads take particles in the order of the cells. The 32 threads of a warp then look at the same few cells, read the
   same words of on-chip memory at once, and have about as many candidates.

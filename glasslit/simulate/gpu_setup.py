@@ -116,13 +116,14 @@ def explained(error: Exception, found: tuple[tuple[int, int], tuple[int, int]] |
     library = re.search(r"lib(nvvm|nvrtc|cudart|nvJitLink|device)\b|libNVVM", said)
     if isinstance(error, AttributeError) and "numpy" in said:
         return ImportError(
-            f"numba-cuda {_installed('numba-cuda')} cannot compile with NumPy {np.__version__}, which is too new for it "
-            f"({said}): pip install 'numpy<2.5'"
+            f"numba-cuda {_installed('numba-cuda')} cannot compile with NumPy {np.__version__}, which is too new for "
+            f"it ({said}): pip install 'numpy<2.5'"
         )
     if library and re.search(r"not (found|available)|Failure finding|cannot be found|No such file", said):
         return ImportError(
-            f"numba-cuda does not find {library.group().lower()}, a library of the CUDA toolkit without which it compiles "
-            f"nothing (PyTorch's CUDA packages do not bring all of them): {INSTALL}, or {OLDER} with a driver older than 580"
+            f"numba-cuda does not find {library.group().lower()}, a library of the CUDA toolkit without which it "
+            f"compiles nothing (PyTorch's CUDA packages do not bring all of them): {INSTALL}, or {OLDER} with a driver "
+            "older than 580"
         )
     if (found and found[0][0] < found[1][0]) or re.search(
         r"UNSUPPORTED_PTX_VERSION|INSUFFICIENT_DRIVER|SYSTEM_DRIVER_MISMATCH|NO_BINARY_FOR_GPU|unsupported toolchain",
@@ -130,12 +131,12 @@ def explained(error: Exception, found: tuple[tuple[int, int], tuple[int, int]] |
     ):
         those = " and ".join(".".join(map(str, v)) for v in found) if found else "unknown"
         return RuntimeError(
-            f"the GPU's driver is older than the CUDA toolkit that compiles for it (CUDA versions: {those}): update the "
-            f"driver, to 580 or later for CUDA 13, or {OLDER}"
+            f"the GPU's driver is older than the CUDA toolkit that compiles for it (CUDA versions: {those}): update "
+            f"the driver, to 580 or later for CUDA 13, or {OLDER}"
         )
     return RuntimeError(
-        f"numba-cuda cannot compile for this GPU ({type(error).__name__}: {_first_line(said)}): {INSTALL} installs what "
-        f"it is known to work with"
+        f"numba-cuda cannot compile for this GPU ({type(error).__name__}: {_first_line(said)}): {INSTALL} installs "
+        "what it is known to work with"
     )
 
 

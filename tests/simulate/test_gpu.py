@@ -231,6 +231,26 @@ def test_systems_of_one_launch_come_to_rest_each_for_itself():
     assert np.array_equal(GpuEngine(threads=3 if SIMULATED else 64).minimize(*hard[:3]), found[1])
 
 
+def test_an_engine_that_takes_many_systems_gets_all_quenches_at_once(tmp_path):
+    """And what an earlier call has kept is not asked for again."""
+    from glasslit.simulate.protocol import kept_quenches
+
+    class Engine:
+        potential, name, calls = "force-shifted", "counts", ()
+
+        def minimize_many(self, systems):
+            self.calls = (*self.calls, len(systems))
+            return [positions + 0.01 for positions, *_ in systems]
+
+    engine, starts = Engine(), gl.load("starter", T=0.50)[:3]
+    folders = [tmp_path / str(k) for k in range(3)]
+    first = kept_quenches(starts[:1], folders[:1], engine)
+    found = kept_quenches(starts, folders, engine)
+    assert engine.calls == (1, 2)
+    assert np.array_equal(found[0].inherent_positions, first[0].inherent_positions)
+    assert all(np.allclose(c.inherent_positions - c.positions, 0.01) for c in found)
+
+
 @here
 def test_fire_that_does_not_arrive_says_how_many_do_not(monkeypatch):
     monkeypatch.setattr("glasslit.simulate.gpu.FIRE_STEPS", 3)

@@ -1,4 +1,4 @@
-"""Installing for a GPU: what the extra asks for, that it compiles, and what is said where it does not. No GPU needed."""
+"""Installing for a GPU: what the extra asks for, that it compiles, and what is said where it does not."""
 
 import re
 import tomllib
@@ -73,10 +73,10 @@ def test_the_kernels_compile_for_a_gpu_that_is_not_here(monkeypatch, name, preci
 
     kinds = {
         "steps": int64, "dt": float32, "skin": float32, "keep": float32, "tolerance": float64, "heat": a(float32, 1),
-        "x": a(int32, 3), "reference": a(int32, 3), "travelled": a(int64, 3), "scale": a(float64, 1), "table": a(real, 3),
-        "limits": a(float32, 2), "border": int32, "rows": a(int32, 1), "cells": a(int32, 1), "words": a(uint64, 1),
-        "counts": a(uint16, 1), "wrong": a(int32, 1), "random": a(xoroshiro128p_type, 1), "parts": a(float64, 3),
-        "state": a(float64, 2), "v": a(real, 3),
+        "x": a(int32, 3), "reference": a(int32, 3), "travelled": a(int64, 3), "scale": a(float64, 1),
+        "table": a(real, 3), "limits": a(float32, 2), "border": int32, "rows": a(int32, 1), "cells": a(int32, 1),
+        "words": a(uint64, 1), "counts": a(uint16, 1), "wrong": a(int32, 1), "random": a(xoroshiro128p_type, 1),
+        "parts": a(float64, 3), "state": a(float64, 2), "v": a(real, 3),
     }  # fmt: skip
     signature = tuple(kinds[argument] for argument in code.co_varnames[: code.co_argcount])
     ptx, _ = cuda.compile_ptx(kernel.py_func, signature, cc=(9, 0), fastmath=name == "advance")
