@@ -113,9 +113,15 @@ def main() -> None:
     print(machine())
     print(table(rows["rate"], list(rows["rate"][0])) if rows["rate"] else "no rates")
     hashes = [c.hash() for n in arguments.sizes for c in starts(n)]
-    content = {"settings": vars(arguments), "data": data_hash(hashes), "left out": left_out, **rows}
+    content = {
+        "settings": vars(arguments),
+        "data": data_hash(hashes),
+        "left out": left_out,
+        "rows": rows.pop("rate"),
+        **rows,
+    }
     content["seconds"] = time.perf_counter() - begun
-    print(save("gpu_engine", "cuda", content))
+    print(save("simulate_kernels", "cuda", content))
 
 
 if __name__ == "__main__":

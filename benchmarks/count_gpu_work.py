@@ -266,7 +266,7 @@ def main() -> None:
         print(json.dumps(row, indent=1), flush=True)
     if arguments.out:
         kept = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-        kept["work"] = rows
+        kept["rows"] = rows
         arguments.out.write_text(json.dumps(kept, indent=1) + "\n")
 
 

@@ -118,7 +118,7 @@ class GpuEngine:
 
         Predicted, not measured: 16 x 4096 particles in one to three seconds of an H200 and some seconds of compiling.
         A liquid at T = 0.64 takes 1170 steps in single precision and 193 in double (counted on a CPU,
-        benchmarks/results/simulate_counts.json); one step of one system took 0.55 ms on that card in single precision
+        benchmarks/results/gpu_counts.json); one step of one system took 0.55 ms on that card in single precision
         (rates of 845c5e4), and by its instructions takes two to four times as long in double.
 
         Raises

@@ -1,7 +1,7 @@
 """Neighbor lists of a system on a multiprocessor: made by one thread block, in the same order whatever its threads.
 
 Arguments are those of :mod:`~glasslit.simulate.gpu_code`. Lists are made every ten to thirty steps, and
-counted in instructions (benchmarks/results/simulate_counts.json) making them took more of a step than the loop over
+counted in instructions (benchmarks/results/gpu_counts.json) making them took more of a step than the loop over
 pairs, which everybody looks at first. So this file saves what it can:
 
 - Threads take particles in the order of the cells. The 32 threads of a warp then look at the same few cells, read the

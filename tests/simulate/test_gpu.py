@@ -332,6 +332,24 @@ def test_in_the_simulator():
     assert int(done.stdout.split(" passed")[0].split()[-1]) >= 11, done.stdout[-500:]
 
 
+def test_as_many_threads_as_were_fastest():
+    """Of what was measured on a card, whatever the size and the number of systems."""
+    import json
+
+    from glasslit.simulate.gpu import threads_for
+    from tests.common import ROOT
+
+    rates = json.loads((ROOT / "benchmarks/results/simulate_nvidia-h200.json").read_text())["rows"]
+    groups = {}
+    for row in rates:
+        groups.setdefault((row["N"], row["systems"]), {})[row["threads"]] = row["particle-steps/s"]
+    compared = {key: found for key, found in groups.items() if len(found) > 1}
+    assert len(compared) == 4
+    for (n, _), found in compared.items():
+        assert threads_for(n) == max(found, key=found.get)
+    assert [threads_for(n) for n in (1, 33, 1025)] == [32, 64, 1024]
+
+
 def test_without_numba_cuda_the_message_says_what_to_install(monkeypatch):
     """Plain Numba has a numba.cuda of its own, which once passed for it."""
     monkeypatch.setattr("glasslit.simulate.gpu_setup.find_spec", lambda name: None)
