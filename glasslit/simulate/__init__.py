@@ -11,5 +11,5 @@ from .protocol import Progress, collect, equilibrate, label, quench
 
 __all__ = ["Progress", "collect", "equilibrate", "label", "quench"]
 __getattr__, __dir__, _ = lazy_loader.attach(
-    __name__, ["engines", "factory", "files", "fixed", "gpu", "lammps", "lanes", "protocol", "run"]
+    __name__, ["engines", "factory", "files", "fixed", "gpu", "gpu_setup", "lammps", "lanes", "protocol", "run"]
 )

@@ -79,13 +79,23 @@ def quench(configuration: Configuration, potential: str | None = None, engine: E
     ModuleNotFoundError
         If the engine is not installed.
     """
-    c, engine = configuration, _engine_for(potential, configuration, engine)
-    _check_box(c.box, engine.potential)
-    thermal = _energies(c.positions, c, engine.potential)
-    inherent = engine.minimize(c.positions, c.types, c.box)
+    engine = _engine_for(potential, configuration, engine)
+    _check_box(configuration.box, engine.potential)
+    return _quenched(configuration, minimize_all(engine, [configuration])[0], engine)
+
+
+def minimize_all(engine: Engine, starts: Sequence[Configuration]) -> list[np.ndarray]:
+    """Positions of each start's minimum; in one call where the engine takes many."""
+    many = getattr(engine, "minimize_many", None)
+    if many is None:
+        return [engine.minimize(c.positions, c.types, c.box) for c in starts]
+    return list(many([(c.positions, c.types, c.box, np.zeros_like(c.positions)) for c in starts]))
+
+
+def _quenched(c: Configuration, inherent: np.ndarray, engine: Engine) -> Configuration:
     return c.replace(
         inherent_positions=inherent,
-        potential_energy_thermal=thermal,
+        potential_energy_thermal=_energies(c.positions, c, engine.potential),
         potential_energy_inherent=_energies(inherent, c, engine.potential),
         potential=engine.potential,
     )
@@ -238,12 +248,13 @@ def collect(
             "label() or `glasslit label`"
         )
     labelled = []
+    quenched = kept_quenches(starts, [plan[k * n_trajectories][0].parent for k in range(len(starts))], engine)
     for k, start in enumerate(starts):
         own = plan[k * n_trajectories : (k + 1) * n_trajectories]
         runs = [found for path, run in own if (found := _read_run(path, run, engine)) is not None]
         displacements = np.stack([found["displacements"] for found in runs])
         labelled.append(
-            kept_quench(start, own[0][0].parent, engine).replace(
+            quenched[k].replace(
                 seed=seed,
                 engine=", ".join(sorted({str(found["engine"]) for found in runs})),
                 **statistics(displacements, start.types, times),
@@ -259,20 +270,27 @@ def _content(start: Configuration) -> str:
 
 def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configuration:
     """The quenched start, from the file of an earlier call where there is one."""
-    path = folder / f"quench-{engine.potential}.npz"
-    digest = _content(start)
-    kept = read(path)
-    if kept is None or str(kept["digest"]) != digest:
-        quenched = quench(start, engine=engine)
-        write(path, inherent_positions=quenched.inherent_positions, digest=digest)
-        return quenched
-    inherent = kept["inherent_positions"]
-    return start.replace(
-        inherent_positions=inherent,
-        potential_energy_thermal=_energies(start.positions, start, engine.potential),
-        potential_energy_inherent=_energies(inherent, start, engine.potential),
-        potential=engine.potential,
-    )
+    return kept_quenches([start], [folder], engine)[0]
+
+
+def kept_quenches(starts: Sequence[Configuration], folders: Sequence[Path], engine: Engine) -> list[Configuration]:
+    """The quenched starts, from files of earlier calls where there are any; the others together, if the engine can."""
+    paths, digests = [folder / f"quench-{engine.potential}.npz" for folder in folders], [_content(c) for c in starts]
+    minima: dict[int, np.ndarray] = {}
+    for k, path in enumerate(paths):
+        kept = read(path)
+        if kept is not None and str(kept["digest"]) == digests[k]:
+            minima[k] = kept["inherent_positions"]
+    missing = [k for k in range(len(starts)) if k not in minima]
+    together = len(missing) if hasattr(engine, "minimize_many") else 1  # what is finished is kept at once
+    for begin in range(0, len(missing), max(together, 1)):
+        batch = missing[begin : begin + together]
+        for k in batch:
+            _check_box(starts[k].box, engine.potential)
+        for k, inherent in zip(batch, minimize_all(engine, [starts[k] for k in batch]), strict=True):
+            write(paths[k], inherent_positions=inherent, digest=digests[k])
+            minima[k] = inherent
+    return [_quenched(c, minima[k], engine) for k, c in enumerate(starts)]
 
 
 def check_trajectories(number: int) -> None:

@@ -183,37 +183,98 @@ def test_free_runs_keep_their_energy(start):
     assert abs(energy() - before) < 1e-3
 
 
+def tetrahedron(spread, seed=0):
+    """Three A particles and a B, corners of a tetrahedron, each moved by up to ``spread`` along each edge."""
+    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) * 0.8 + 2.0
+    positions = corners + np.random.default_rng(seed).uniform(-spread, spread, size=(4, 3))
+    return positions, np.array([0, 1, 0, 0]), np.full(3, 5.2), np.zeros((4, 3))
+
+
+def distances(positions):
+    return np.linalg.norm(positions[:, None] - positions, axis=-1)
+
+
 @here
-def test_fire_reaches_a_minimum(start):
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_fire_goes_downhill(start, precision):
+    """Some steps are what the simulator can bear with a liquid; below, few particles go all the way."""
     from glasslit.simulate import gpu
 
+    state = gpu._State(GpuEngine(), [(start.positions, start.types, start.box, np.zeros_like(start.positions))])
+    assert state.minimize(precision, 1e-5, 5) == 1
+    assert state.fire_steps.tolist() == [5]
+    down, _ = reference(start, "force-shifted", state.displacements()[0])
+    up, _ = reference(start, "force-shifted")
+    assert down.sum() < up.sum() - 0.1
+
+
+@here
+def test_systems_of_one_launch_come_to_rest_each_for_itself():
+    """An easy, a hard and a finished one; each has the minimum, and the bits, that it has when it is alone.
+
+    The tetrahedron has one minimum, so that distances and energies are those of LAMMPS, whatever the way down.
+    """
+    engine = GpuEngine(threads=1 if SIMULATED else 32)
+    easy, hard = tetrahedron(0.02), tetrahedron(0.25, seed=1)
+    finished = engine.minimize(*easy[:3])
+    systems = [easy, hard, (finished, *easy[1:])]
+    found = engine.minimize_many(systems)
+    assert np.abs(found[2] - finished).max() < 1e-8  # where it was
+    lammps = LammpsEngine(workers=1)
+    for (start, types, box, _), end in zip(systems, found, strict=True):
+        state = torch.tensor(end), torch.tensor(types), torch.tensor(box)
+        assert forces(*state).norm(dim=1).max() < 1.05e-5
+        expected = lammps.minimize(start, types, box)
+        assert np.abs(distances(end) - distances(expected)).max() < 1e-6
+        energies = [energy_per_particle(torch.tensor(x), *state[1:]).sum() for x in (end, expected)]
+        assert abs(energies[0] - energies[1]) < 1e-9 < -5 - energies[0]
+    assert np.array_equal(GpuEngine(threads=3 if SIMULATED else 64).minimize(*hard[:3]), found[1])
+
+
+def test_an_engine_that_takes_many_systems_gets_all_quenches_at_once(tmp_path):
+    """And what an earlier call has kept is not asked for again."""
+    from glasslit.simulate.protocol import kept_quenches
+
+    class Engine:
+        potential, name, calls = "force-shifted", "counts", ()
+
+        def minimize_many(self, systems):
+            self.calls = (*self.calls, len(systems))
+            return [positions + 0.01 for positions, *_ in systems]
+
+    engine, starts = Engine(), gl.load("starter", T=0.50)[:3]
+    folders = [tmp_path / str(k) for k in range(3)]
+    first = kept_quenches(starts[:1], folders[:1], engine)
+    found = kept_quenches(starts, folders, engine)
+    assert engine.calls == (1, 2)
+    assert np.array_equal(found[0].inherent_positions, first[0].inherent_positions)
+    assert all(np.allclose(c.inherent_positions - c.positions, 0.01) for c in found)
+
+
+@here
+def test_fire_that_does_not_arrive_says_how_many_do_not(monkeypatch):
+    monkeypatch.setattr("glasslit.simulate.gpu.FIRE_STEPS", 3)
+    engine = GpuEngine(threads=4 if SIMULATED else 32)
+    with pytest.raises(RuntimeError, match=r"did not reach max\|F\| = 1e-05 in 3 steps for 2 of 2 systems"):
+        engine.minimize_many([tetrahedron(0.2), tetrahedron(0.2, seed=1)])
+
+
+@pytest.mark.skipif(SIMULATED or not torch.cuda.is_available(), reason="a liquid is too much for the simulator")
+def test_liquids_come_to_rest_on_a_gpu(start):
+    systems = [(c.positions, c.types, c.box, np.zeros_like(c.positions)) for c in gl.load("starter", T=0.50)[:3]]
+    for (_, types, box, _), end in zip(systems, GpuEngine().minimize_many(systems), strict=True):
+        assert forces(torch.tensor(end), torch.tensor(types), torch.tensor(box)).norm(dim=1).max() < 1.1e-5
+
+
+@here
+def test_the_order_of_particles_is_the_caller_s(start):
+    """Inside, particles are sorted by type and place, each system in its own way; nobody outside sees it."""
     engine = GpuEngine()
-    if (
-        SIMULATED
-    ):  # some steps downhill; test_fire_reaches_a_minimum_in_the_simulator goes all the way with few particles
-        state = gpu._State(engine, [(start.positions, start.types, start.box, np.zeros_like(start.positions))])
-        both, fire = state.cuda.to_device(np.zeros((1, 6, 96))), state.cuda.to_device(np.array([[0.005, 0.1, 0.0]]))
-        state.launch(
-            gpu._built(np.float64, False).fire,
-            (5, 1e-5, np.float32(0.35), state.x, both, fire, *state.lists()[1:]),
-        )
-        down, _ = reference(start, "force-shifted", state.displacements()[0])
-        up, _ = reference(start, "force-shifted")
-        assert down.sum() < up.sum() - 0.1
-    else:
-        moved = engine.minimize(start.positions, start.types, start.box) - start.positions
-        assert np.linalg.norm(reference(start, "force-shifted", moved)[1], axis=1).max() < 1.1e-5
-
-
-@pytest.mark.skipif(not SIMULATED, reason="for the simulator")
-def test_fire_reaches_a_minimum_in_the_simulator():
-    corners = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) * 0.8 + 2.0  # of a tetrahedron, stretched
-    positions = corners + np.random.default_rng(0).uniform(-0.1, 0.1, size=(4, 3))
-    types, box = np.array([0, 1, 0, 0]), np.full(3, 5.0)
-    found = GpuEngine(threads=2).minimize(positions, types, box, tolerance=1e-3)
-    state = torch.tensor(found), torch.tensor(types), torch.tensor(box)
-    assert forces(*state).norm(dim=1).max() < 1.1e-3 < forces(torch.tensor(positions), *state[1:]).norm(dim=1).max()
-    assert energy_per_particle(*state).sum() < -5
+    shuffled = np.random.default_rng(1).permutation(start.n_particles)
+    plain = engine.energies_and_forces(start.positions, start.types, start.box)
+    other = engine.energies_and_forces(start.positions[shuffled], start.types[shuffled], start.box)
+    for a, b in zip(plain, other, strict=True):
+        assert np.abs(a[shuffled] - b).max() < 3e-6 * np.abs(a).max()
 
 
 @here
@@ -271,8 +332,26 @@ def test_in_the_simulator():
     assert int(done.stdout.split(" passed")[0].split()[-1]) >= 11, done.stdout[-500:]
 
 
+def test_as_many_threads_as_were_fastest():
+    """Of what was measured on a card, whatever the size and the number of systems."""
+    import json
+
+    from glasslit.simulate.gpu import threads_for
+    from tests.common import ROOT
+
+    rates = json.loads((ROOT / "benchmarks/results/simulate_nvidia-h200.json").read_text())["rows"]
+    groups = {}
+    for row in rates:
+        groups.setdefault((row["N"], row["systems"]), {})[row["threads"]] = row["particle-steps/s"]
+    compared = {key: found for key, found in groups.items() if len(found) > 1}
+    assert len(compared) == 4
+    for (n, _), found in compared.items():
+        assert threads_for(n) == max(found, key=found.get)
+    assert [threads_for(n) for n in (1, 33, 1025)] == [32, 64, 1024]
+
+
 def test_without_numba_cuda_the_message_says_what_to_install(monkeypatch):
     """Plain Numba has a numba.cuda of its own, which once passed for it."""
-    monkeypatch.setattr("glasslit.simulate.gpu.find_spec", lambda name: None)
+    monkeypatch.setattr("glasslit.simulate.gpu_setup.find_spec", lambda name: None)
     with pytest.raises(ModuleNotFoundError, match=r"needs numba-cuda.*pip install 'glasslit\[gpu\]'"):
         GpuEngine()
