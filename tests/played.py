@@ -79,12 +79,14 @@ def run(operation, args, kwargs, waits):
 
 
 class _Made(TorchFunctionMode):
-    """Numbers given to ``torch.tensor`` for the played device go there by way of the CPU, as they do on a GPU."""
+    """``torch.tensor`` for the played device, and ``tolist`` there, go by way of the CPU, as they do on a GPU."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
         if function in (torch.tensor, torch.as_tensor) and torch.device(kwargs.get("device") or CPU) == DEVICE:
             return function(*args, **kwargs | {"device": CPU}).to(DEVICE)
+        if function is Tensor.tolist and isinstance(args[0], There):
+            return args[0].cpu().tolist()
         return function(*args, **kwargs)
 
 
