@@ -45,6 +45,9 @@ class There(Tensor):
     def __torch_dispatch__(cls, operation, types, args=(), kwargs=None):
         return run(operation, args, kwargs or {}, [])
 
+    def __reduce_ex__(self, protocol):
+        return self.held.__reduce_ex__(protocol)  # in files it is a tensor like others, which are read to the CPU
+
 
 def run(operation, args, kwargs, waits):
     """One operation: refused if it mixes devices, computed on the CPU, its results put where they belong."""

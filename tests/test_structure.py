@@ -196,9 +196,9 @@ COVERED = {
     "equivariance/kernels/tritongen": "equivariance/kernels/test_gpu",
 }
 """Modules whose tests stand with those of another."""
-BESIDE = {"test_structure", "test_book", "test_notebook", "test_exercises", "test_assignment", "test_benchmarks",
-          "test_cluster"}  # fmt: skip
-"""Tests of what is no module: the house, the book, benchmarks, scripts for clusters."""
+BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
+          "test_benchmarks", "test_cluster"}  # fmt: skip
+"""Tests of what is no module: the house, the book, devices, benchmarks, scripts for clusters."""
 
 
 def covered_by(path):

@@ -175,7 +175,9 @@ class _Graphs:
 
 
 def _together(graphs: list[Data]) -> Data:
-    return graphs[0] if len(graphs) == 1 else Batch.from_data_list(graphs)
+    if len(graphs) == 1:
+        return graphs[0]
+    return Batch.from_data_list(graphs).to(graphs[0].vector.device)  # PyG makes some of it on the CPU, but for CUDA
 
 
 class _Loss(nn.Module):

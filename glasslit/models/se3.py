@@ -152,7 +152,9 @@ class _Normalized(torch.autograd.Function):
         return torch.addcmul(bias @ norm.places, centered, scale), mean, variance
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, upstream: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
+        if upstream is None:
+            return None, None, None, None
         h, weight, bias, centered, inverse, scale = ctx.saved_tensors
         norm = ctx.norm
         if torch.is_grad_enabled():  # to be differentiated once more: by way of the definition
