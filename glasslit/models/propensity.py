@@ -184,7 +184,7 @@ class PropensityNetwork(nn.Module):
 def _group_means(values: Tensor, group: Tensor, groups: int) -> Tensor:
     """Mean over the rows of each group, in the place of each row; shape of the values."""
     if values.device.type == "cpu":
-        return scatter(values, group, reduce="mean")[group]
+        return scatter(values, group, dim_size=groups, reduce="mean")[group]
     # Elsewhere adding up by index goes in an order that changes, and the number of groups is not read: it is told.
     member = (group[:, None] == torch.arange(groups, device=group.device)).to(values)
     return member @ ((member.T @ values) / member.sum(dim=0).clamp_min(1)[:, None])

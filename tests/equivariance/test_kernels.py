@@ -62,7 +62,7 @@ def results(kernel, inputs, graph, coupling, direction=None):
     weights = weights[0] if len(weights) == 1 else RadialWeights(*weights)
     out = contract_scatter(h, Y, weights, graph, coupling, kernel)
     generator = torch.Generator().manual_seed(99)
-    direction = torch.randn(out.shape, dtype=torch.float64, generator=generator).to(out.dtype)
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=generator).to(out)
     return [out.detach(), *torch.autograd.grad((out * direction).sum(), inputs)]
 
 
