@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
 from .. import parallel
+from ..equivariance.kernels.plan import join_plans
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
@@ -161,7 +162,11 @@ class _Graphs:
         numbers = [[(epoch, k) for k in each] for each in chosen]
         if not self.num_workers:
             for each in numbers:
-                yield _together([self[which] for which in each])
+                graphs = [self[which] for which in each]
+                batch = _together(graphs)
+                if self.held is not None and len(graphs) > 1 and isinstance(self.net, SE3GNN):
+                    join_plans(batch, graphs)
+                yield batch
             return
         loader: DataLoader[Data] = DataLoader(
             self,  # type: ignore[arg-type]
