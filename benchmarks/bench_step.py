@@ -3,8 +3,9 @@
     python benchmarks/bench_step.py [--sizes 1000 4096 16384] [--device cpu] [--cuda-graph]
 
 With ``--cuda-graph`` each network has a second row, its step and its prediction recorded as CUDA graphs in the same
-way; Adam is fused on a GPU for all. Medians. The reference is the same network with e3nn's product. Where its messages do not fit into the free memory
-(26 kB an edge and layer), its step is put together from the times of single layers, and the row says so.
+way; Adam is fused on a GPU for all. Medians. The reference is the same network with e3nn's product. Where its messages
+do not fit into the free memory (26 kB an edge and layer), its step is put together from the times of single layers,
+and the row says so.
 """
 
 from __future__ import annotations

@@ -109,7 +109,8 @@ mine = rows[:2] if rank == 0 else rows[2:]
 mine = mine.clone().requires_grad_()
 found = {"share": list(parallel.share(range(5))), "gathered": parallel.gathered([rank, 10 * rank])}
 torch.manual_seed(3)
-found["uniform"], found["after"] = parallel.uniform(mine).tolist(), torch.rand(2).tolist()
+found["uniform"], found["kept"] = parallel.uniform(mine).tolist(), parallel.kept(mine, 0.3).tolist()
+found["after"] = torch.rand(2).tolist()
 for name, norm in (("plain", BatchNorm1d(7)), ("equivariant", BatchNorm("1x0e+2x1e", momentum=0.5))):
     norm = norm.double()
     out = norm(mine)
@@ -128,6 +129,7 @@ def test_sums_norms_and_random_numbers_are_those_of_one_process(tmp_path):
     assert both[0]["gathered"] == both[1]["gathered"] == [0, 0, 1, 10]
     torch.manual_seed(3)
     assert both[0]["uniform"] + both[1]["uniform"] == torch.rand(5, 7, dtype=torch.float64).tolist()
+    assert both[0]["kept"] + both[1]["kept"] == parallel.kept(torch.empty(5, 7), 0.3).tolist()
     assert both[0]["after"] == both[1]["after"] == torch.rand(2).tolist()
     rows = torch.arange(35.0, dtype=torch.float64).reshape(5, 7).sin().requires_grad_()
     weight = (torch.arange(7.0, dtype=torch.float64) + 1).cos()

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 
 from .configuration import Configuration
 from .kob_andersen import TYPE_NAMES
-from .periodic import minimum_image, neighbor_pairs
+from .periodic import minimum_image, neighbor_pairs, space_filling_order
 
 POSITIONS = {"thermal": "positions", "IS": "inherent_positions"}
 ENERGIES = {"E_thermal": "potential_energy_thermal", "E_IS": "potential_energy_inherent"}
@@ -25,13 +25,13 @@ INPUTS = tuple(p + e for p in POSITIONS for e in ("", *(f"+{name}" for name in E
 
 
 class NeighborGraph(Data):
-    """PyG ``Data`` whose ``reverse`` counts edges, so that batching shifts it, and whose ``cutoff`` stays on the CPU."""
+    """PyG ``Data`` whose ``reverse`` counts edges, so that batching shifts it; its ``cutoff`` stays on the CPU."""
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         return self.num_edges if key == "reverse" else super().__inc__(key, value, *args, **kwargs)
 
     def apply(self, func: Callable[[Any], Any], *args: str) -> NeighborGraph:
-        """As PyG's, for ``cutoff`` only where it is named: networks check it, and should not wait for a GPU to do so."""
+        """As PyG's, but for ``cutoff``, unless it is named: networks check it, and should not wait for a GPU."""
         names = args or [key for key in self.keys() if key != "cutoff"]
         return super().apply(func, *names) if names else self
 
@@ -88,8 +88,9 @@ def neighbor_graph(
     -------
     PyG ``Data`` with ``x`` (N, 2 or 3): one-hot type, then the energy if asked for, epsilon_AA, not
     standardized; ``types`` (N,); ``edge_index`` (2, E), sorted by receiver, then sender; ``vector``
-    (E, 3), sigma_AA; ``reverse`` (E,); ``cutoff`` and ``inputs``; and ``y`` (N, T), sigma_AA, if there are
-    labels.
+    (E, 3), sigma_AA; ``reverse`` (E,); ``walk_index`` (N,), the particles in an order that keeps neighbors together
+    (it says nothing but where a CPU finds its data soonest); ``cutoff`` and ``inputs``; and ``y`` (N, T), sigma_AA,
+    if there are labels.
 
     Raises
     ------
@@ -125,6 +126,7 @@ def neighbor_graph(
         edge_index=torch.as_tensor(np.stack([sender, receiver])),
         vector=torch.as_tensor(vector, dtype=dtype),
         reverse=torch.as_tensor(reverse),
+        walk_index=torch.as_tensor(space_filling_order(positions, configuration.box)),
         num_nodes=configuration.n_particles,
         cutoff=float(cutoff),
         inputs=inputs,

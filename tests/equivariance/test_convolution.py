@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from glasslit import so3
-from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
+from glasslit.equivariance.convolution import SE3Convolution, _Linear, bessel_basis
 from glasslit.equivariance.kernels import contract_scatter
 from glasslit.equivariance.kernels.plan import from_blocks
 from tests.equivariance.test_kernels import PAPER, assert_close, liquid
@@ -68,3 +68,14 @@ def test_mixing_is_e3nns_linear_map_and_so_are_its_derivatives():
     with torch.no_grad():
         assert list(layer.state_dict()) == list(SE3Convolution("2x0e+3x1e", 4, 2).state_dict())
     assert "places" not in layer.state_dict()
+
+
+def test_the_linear_map_of_many_rows_has_its_own_gradients_first_and_second():
+    generator = torch.Generator().manual_seed(0)
+    for out in (2, 9):  # narrower than its input, and wider
+        shapes = (6, 3, 5), (out, 5), (out,)
+        inputs = [torch.randn(s, dtype=torch.float64, generator=generator).requires_grad_() for s in shapes]
+        assert torch.equal(_Linear.apply(*inputs), torch.nn.functional.linear(*inputs))
+        assert torch.autograd.gradcheck(_Linear.apply, inputs)
+        assert torch.autograd.gradgradcheck(_Linear.apply, inputs)
+        assert torch.autograd.gradcheck(lambda x, w: _Linear.apply(x, w, None), inputs[:2])

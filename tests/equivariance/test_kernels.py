@@ -298,9 +298,10 @@ def test_the_plan_of_a_batch_is_joined_from_those_of_its_graphs(monkeypatch, rev
         del graphs[1].reverse
     graphs = [*graphs, gl.liquid.graph.NeighborGraph(edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=3)]
     graphs[-1].update({"reverse": torch.zeros(0, dtype=torch.int64)})
-    shared = [Data(**{k: g[k] for k in ("edge_index", "num_nodes", "reverse") if k in g}) for g in graphs]
+    names = ("edge_index", "num_nodes", "reverse", "walk_index")
+    shared = [Data(**{k: g[k] for k in names if k in g}) for g in graphs]
     edge_index = torch.cat([g.edge_index + shift for g, shift in zip(shared, (0, 60, 150, 190), strict=True)], dim=1)
-    made = plan._make_plan(edge_index, 193, None)
+    made = plan._make_plan(edge_index, 193, None, None)
     batch = Data(edge_index=edge_index)
     plan.join_plans(batch, shared)
     monkeypatch.setattr(plan, "_make_plan", None)  # it is known: nothing is read
@@ -308,6 +309,8 @@ def test_the_plan_of_a_batch_is_joined_from_those_of_its_graphs(monkeypatch, rev
     for name in ("sender", "receiver", "rows"):
         assert torch.equal(getattr(found, name), getattr(made, name))
     assert (found.reverse is not None) == reverse
+    assert found.walk.sort().values.tolist() == list(range(193))
+    assert [int(w.max()) for w in found.walk.split([60, 90, 40, 3])] == [59, 149, 189, 192]
     if reverse:
         assert torch.equal(found.sender[found.reverse], found.receiver)
         assert torch.equal(found.receiver[found.reverse], found.sender)

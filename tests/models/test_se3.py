@@ -181,4 +181,5 @@ def test_a_step_keeps_no_weight_of_an_edge():
     loss.backward()
     of_edges = [t for t in kept.values() if t.shape[:1] == (graph.num_edges,)]
     assert max(t[0].numel() for t in of_edges) == 16
-    assert sum(t[0].numel() for t in of_edges) <= 16 + 10 + 3 * 3 * 16  # harmonics, radial functions, three of 16 a layer
+    once, each_layer = 16 + 10, 3 * 16  # harmonics and radial functions; after ReLU, the mask, after dropout
+    assert sum(t[0].numel() for t in of_edges) <= once + 3 * each_layer

@@ -26,25 +26,32 @@ from typing import Any
 
 from llvmlite import ir
 
-from .emitter import I64, POINTER, Emitter
+from .emitter import I64
 from .layout import Layout, round_up
+from .radial_code import Radial
 
 
-class Tile(Emitter):
+class Tile(Radial):
     """The frame that the three functions share: chunks, nodes, tiles of edges, K and the weights of a tile."""
+
+    rows_of_edges: tuple[str, ...] = ("w",)
 
     def __init__(self, module: ir.Module, name: str, layout: Layout) -> None:
         super().__init__(module, name, layout.arguments[name], layout.double)
         self.layout = layout
 
     def walk(self) -> None:
-        """All nodes, chunk by chunk: ``begin(node)``, ``add(node, n_edges, chunk)`` for each tile, ``end(node)``."""
-        b, a, lanes = self.b, self.arguments, self.layout.lanes
+        """All nodes, chunk by chunk, in the order that ``walk`` names.
+
+        Of each ``begin(node)``; for each tile of its edges ``add(node, first, n_edges)``, one stretch of ``lanes``
+        edges after the other, and ``complete(n_edges, chunk)``; ``end(node)``.
+        """
+        b, a, lanes, tile = self.b, self.arguments, self.layout.lanes, self.layout.tile
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
-        self.Y, self.K = self.buffer(n_harmonics * lanes), self.buffer(len(self.layout.matrix[1]) * lanes)
-        self.x = self.buffer(lanes * self.layout.hidden_padded)
-        self.weights = self.buffer(lanes * self.layout.weights_padded) if self.layout.hidden else None
-        self.lane_edge = self.buffer(lanes, I64)
+        self.Y, self.K = self.buffer(n_harmonics * tile), self.buffer(len(self.layout.matrix[1]) * lanes)
+        self.x = self.buffer(tile * self.layout.hidden_padded)
+        self.weights = self.buffer(tile * self.layout.weights_padded) if self.layout.hidden else None
+        self.lane_edge = self.buffer(tile, I64)
         self.allocate()
         take, work, done = (b.append_basic_block() for _ in range(3))
         b.branch(take)
@@ -55,19 +62,34 @@ class Tile(Emitter):
         b.ret_void()
         b.position_at_end(work)
         first, last = (b.sdiv(b.mul(c, a["n_nodes"]), a["n_chunks"]) for c in (chunk, self.plus(chunk, 1)))
-        with self.loop(first, last) as node:
+        with self.loop(first, last) as place:
+            node = self.integer(a["walk"], place)
+            following = self.plus(place, 1)
+            following = b.select(b.icmp_signed("<", following, a["n_nodes"]), following, place)
+            self.ask_for(self.integer(a["walk"], following))
             self.begin(node)
             row, stop = self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))
-            with self.loop(row, stop, lanes) as start:
-                left = b.sub(stop, start)
-                count = b.select(b.icmp_signed("<", left, ir.Constant(I64, lanes)), left, ir.Constant(I64, lanes))
+            with self.loop(row, stop, tile) as start:
+                count = self.at_most(b.sub(stop, start), tile)
                 self.gather(start, count)
-                self.contract_coefficients()
                 if self.layout.hidden:
-                    self.compute_weights()
-                self.add(node, count, chunk)
+                    self.compute_weights(count)
+                with self.loop(0, count, lanes) as stretch:
+                    self.contract_coefficients(stretch)
+                    self.add(node, stretch, self.at_most(b.sub(count, stretch), lanes))
+                self.complete(count, chunk)
             self.end(node)
         b.branch(take)
+
+    def ask_for(self, node: Any) -> None:
+        """Fetch what is known of the edges of the next node, one row each from anywhere, ahead of its use."""
+        a, layout = self.arguments, self.layout
+        widths = {"Y": (layout.coupling.l_max + 1) ** 2, **dict.fromkeys(self.rows_of_edges, layout.hidden_padded)}
+        with self.loop(self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))) as position:
+            edge = self.integer(a["edges"], position)
+            for name, width in widths.items():
+                for first in range(0, width, 64 // self.size):
+                    self.prefetch(a[name], self.plus(self.times(edge, width), first), write=name == "dw")
 
     def allocate(self) -> None:
         """More scratch memory, for those who need it."""
@@ -75,57 +97,43 @@ class Tile(Emitter):
     def begin(self, node: Any) -> None:
         """Before a node's first tile."""
 
-    def add(self, node: Any, count: Any, chunk: Any) -> None:
-        """One tile of ``count`` edges."""
-        raise NotImplementedError
+    def add(self, node: Any, stretch: Any, count: Any) -> None:
+        """``count`` edges of a tile, from its edge number ``stretch`` on; :attr:`K` is theirs."""
+        raise NotImplementedError("a function of the kernel says in add() what it does with an edge")
+
+    def complete(self, count: Any, chunk: Any) -> None:
+        """After all edges of a tile."""
 
     def end(self, node: Any) -> None:
         """After a node's last tile."""
 
     def gather(self, start: Any, count: Any) -> None:
         """Copy the tile's harmonics (transposed) and x; lanes without an edge repeat the tile's first."""
-        b, a, lanes, padded = self.b, self.arguments, self.layout.lanes, self.layout.hidden_padded
+        b, a, tile, padded = self.b, self.arguments, self.layout.tile, self.layout.hidden_padded
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
-        with self.loop(0, lanes) as lane:
+        with self.loop(0, tile) as lane:
             position = b.select(b.icmp_signed("<", lane, count), self.plus(start, lane), start)
             edge = self.integer(a["edges"], position)
             b.store(edge, self.address(self.lane_edge, lane, I64))
             source = self.address(a["Y"], self.times(edge, n_harmonics))
             target = self.address(self.Y, lane)
             for m in range(n_harmonics):
-                b.store(b.load(self.address(source, m), typ=self.scalar), self.address(target, m * lanes))
+                b.store(b.load(self.address(source, m), typ=self.scalar), self.address(target, m * tile))
             if padded:
                 source, target = self.address(a["w"], self.times(edge, padded)), self.times(lane, padded)
-                with self.loop(0, padded, lanes) as k:
-                    self.store(self.load(source, k, lanes), self.address(self.x, target), k)
+                with self.loop(0, padded, self.layout.lanes) as k:
+                    self.store(self.load(source, k, self.layout.lanes), self.address(self.x, target), k)
 
-    def contract_coefficients(self) -> None:
-        """K of the tile's edges, each entry for all edges at once."""
-        lanes = self.layout.lanes
-        components = [self.load(self.Y, m * lanes, lanes) for m in range((self.layout.coupling.l_max + 1) ** 2)]
+    def contract_coefficients(self, stretch: Any) -> None:
+        """K of ``lanes`` edges of the tile, each entry for all of them at once."""
+        lanes, Y = self.layout.lanes, self.address(self.Y, stretch)
+        n_harmonics = (self.layout.coupling.l_max + 1) ** 2
+        components = [self.load(Y, m * self.layout.tile, lanes) for m in range(n_harmonics)]
         for number, row in enumerate(self.layout.matrix[1]):
             total = None
             for m, value in row:
                 total = self.fma(components[m], self.constant(value, lanes), total)
             self.store(total, self.K, number * lanes)
-
-    def compute_weights(self) -> None:
-        """ReLU(x W + b) of the tile's edges."""
-        lanes, padded = self.layout.lanes, self.layout.weights_padded
-        with self.loop(0, padded, 2 * lanes) as p:
-            bias = [self.load(self.arguments["bias"], self.plus(p, v * lanes), lanes) for v in range(2)]
-            sums = bias * lanes
-            with self.loop(0, self.layout.hidden, carry=sums) as k:
-                place = self.plus(self.times(k, padded), p)
-                columns = [self.load(self.arguments["weight"], self.plus(place, v * lanes), lanes) for v in range(2)]
-                for lane in range(lanes):
-                    x = self.splat(self.x, self.plus(k, lane * self.layout.hidden_padded), lanes)
-                    for v in range(2):
-                        sums[2 * lane + v] = self.fma(x, columns[v], sums[2 * lane + v])
-            for lane in range(lanes):
-                for v in range(2):
-                    place = self.plus(p, lane * padded + v * lanes)
-                    self.store(self.positive_part(sums[2 * lane + v]), self.weights, place)
 
     def weights_row(self, lane: Any, edge: Any) -> Any:
         """Where the weights of one edge of the tile begin."""
@@ -178,13 +186,14 @@ class Forward(Tile):
         with self.loop(0, self.layout.n_accumulators, lanes) as k:
             self.store(self.constant(0.0, lanes), self.sums, k)
 
-    def add(self, node: Any, count: Any, chunk: Any) -> None:
+    def add(self, node: Any, stretch: Any, count: Any) -> None:
         layout, (coupled, _) = self.layout, self.layout.matrix
-        with self.loop(0, count) as lane:
+        with self.loop(0, count) as number:
+            lane = self.b.add(stretch, number)
             edge = self.integer(self.lane_edge, lane)
             sender = self.integer(self.arguments["ends"], edge)
             h = self.address(self.arguments["h"], self.times(sender, layout.coupling.dim_in))
-            w, K = self.weights_row(lane, edge), self.address(self.K, lane)
+            w, K = self.weights_row(lane, edge), self.address(self.K, number)
             for slots, first, width in self.pieces():
                 for slot in slots:
                     values = self.features(h, slot, first, width)
@@ -219,39 +228,29 @@ class Forward(Tile):
 class Backward(Tile):
     """Gradients with respect to h of the node that edges leave, and with respect to the weights of those edges."""
 
+    rows_of_edges = ("w", "dw")
+
     def allocate(self) -> None:
         if self.layout.hidden:
-            self.dweights = self.buffer(self.layout.lanes * self.layout.weights_padded)
-            self.dx = self.buffer(self.layout.lanes * self.layout.hidden_padded)
-            with self.loop(0, self.layout.lanes * self.layout.weights_padded, self.layout.lanes) as k:
-                self.store(self.constant(0.0, self.layout.lanes), self.dweights, k)
+            self.dx = self.buffer(self.layout.tile * self.layout.hidden_padded)
 
-    def gather(self, start: Any, count: Any) -> None:
-        """As for all; and ask for the upstream gradients, 5 kB an edge from anywhere, ahead of their use."""
-        super().gather(start, count)
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [POINTER, number, number, number])
-        prefetch = ir.Function(self.b.module, kind, "llvm.prefetch.p0")
-        read, second_level, data = (ir.Constant(number, n) for n in (0, 2, 1))
-        with self.loop(0, self.layout.lanes) as lane:
-            place = self.outputs(self.integer(self.arguments["ends"], self.integer(self.lane_edge, lane)))
-            for o, width in enumerate(self.layout.coupling.widths):
-                with self.loop(0, (2 * o + 1) * width, 64 // self.size) as k:
-                    self.b.call(prefetch, [self.address(place[o], k), read, second_level, data])
-
-    def add(self, node: Any, count: Any, chunk: Any) -> None:
+    def add(self, node: Any, stretch: Any, count: Any) -> None:
         layout, a = self.layout, self.arguments
         at = {key: self.address(a[key], self.times(node, layout.coupling.dim_in)) for key in ("h", "dh")}
-        with self.loop(0, count) as lane:
+        with self.loop(0, count) as number:
+            lane = self.b.add(stretch, number)
             edge = self.integer(self.lane_edge, lane)
             grad = self.outputs(self.integer(a["ends"], edge))
-            at["w"], at["K"] = self.weights_row(lane, edge), self.address(self.K, lane)
-            target, row = (self.dweights, lane) if layout.hidden else (a["dw"], edge)
-            at["dw"] = self.address(target, self.times(row, layout.weights_padded))
+            at["w"], at["K"] = self.weights_row(lane, edge), self.address(self.K, number)
+            # Where weights are made here, each gives its place to its gradient: a tile then fits the first-level cache.
+            given = self.address(a["dw"], self.times(edge, layout.weights_padded))
+            at["dw"] = at["w"] if layout.hidden else given
             for slots, first, width in self.pieces():
                 for slot in slots:
                     self.add_slot(slot, first, width, at, grad)
-        if layout.hidden:
+
+    def complete(self, count: Any, chunk: Any) -> None:
+        if self.layout.hidden:
             self.to_input(count)
             self.to_map(count, chunk)
 
@@ -279,66 +278,16 @@ class Backward(Tile):
         for m, gradient in enumerate(gradients):
             self.store(gradient, at["dh"], self.plus(first, layout.coupling.slot_start[slot] + m * mul))
 
-    def to_input(self, count: Any) -> None:
-        """Gradient with respect to x: dw W^T."""
-        layout, lanes, padded = self.layout, self.layout.lanes, self.layout.hidden_padded
-        weight, vectors = self.arguments["weight_t"], 2 if padded % (2 * lanes) == 0 else 1
-        with self.loop(0, padded, vectors * lanes) as block:
-            sums = [self.constant(0.0, lanes)] * (lanes * vectors)
-            with self.loop(0, layout.coupling.n_weights, carry=sums) as p:
-                place = self.plus(self.times(p, padded), block)
-                rows = [self.load(weight, self.plus(place, v * lanes), lanes) for v in range(vectors)]
-                for lane in range(lanes):
-                    change = self.splat(self.dweights, self.plus(p, lane * layout.weights_padded), lanes)
-                    for v in range(vectors):
-                        sums[vectors * lane + v] = self.fma(change, rows[v], sums[vectors * lane + v])
-            for lane in range(lanes):
-                for v in range(vectors):
-                    self.store(sums[vectors * lane + v], self.dx, self.plus(block, lane * padded + v * lanes))
-        with self.loop(0, count) as lane:
-            row = self.address(self.arguments["dw"], self.times(self.integer(self.lane_edge, lane), padded))
-            with self.loop(0, padded, lanes) as k:
-                self.store(self.load(self.dx, self.plus(self.times(lane, padded), k), lanes), row, k)
-
-    def to_map(self, count: Any, chunk: Any) -> None:
-        """Gradients with respect to W and b, summed over the edges of a chunk."""
-        layout, lanes, padded = self.layout, self.layout.lanes, self.layout.weights_padded
-        dweight = self.address(self.arguments["dweight"], self.times(chunk, layout.hidden_padded * padded))
-        dbias = self.address(self.arguments["dbias"], self.times(chunk, padded))
-        with self.loop(0, padded, 2 * lanes) as p:
-            sums = [self.load(dbias, self.plus(p, v * lanes), lanes) for v in range(2)]
-            with self.loop(0, count, carry=sums) as lane:
-                for v in range(2):
-                    place = self.plus(self.plus(self.times(lane, padded), p), v * lanes)
-                    sums[v] = self.b.fadd(sums[v], self.load(self.dweights, place, lanes))
-            for v in range(2):
-                self.store(sums[v], dbias, self.plus(p, v * lanes))
-            with self.loop(0, layout.hidden_padded, 8) as block:
-                places = [
-                    self.plus(self.plus(self.times(self.plus(block, k), padded), p), v * lanes)
-                    for k in range(8) for v in range(2)
-                ]  # fmt: skip
-                sums = [self.load(dweight, place, lanes) for place in places]
-                with self.loop(0, count, carry=sums) as lane:
-                    row = self.plus(self.times(lane, padded), p)
-                    changes = [self.load(self.dweights, self.plus(row, v * lanes), lanes) for v in range(2)]
-                    x = self.address(self.x, self.plus(self.times(lane, layout.hidden_padded), block))
-                    for k in range(8):
-                        value = self.splat(x, k, lanes)
-                        for v in range(2):
-                            sums[2 * k + v] = self.fma(value, changes[v], sums[2 * k + v])
-                for total, place in zip(sums, places, strict=True):
-                    self.store(total, dweight, place)
-
 
 class Harmonics(Tile):
     """Gradient with respect to Y, edge by edge."""
 
-    def add(self, node: Any, count: Any, chunk: Any) -> None:
+    def add(self, node: Any, stretch: Any, count: Any) -> None:
         layout, a, (coupled, entries) = self.layout, self.arguments, self.layout.matrix
         l_max = layout.coupling.l_max
         grad = self.outputs(node)
-        with self.loop(0, count) as lane:
+        with self.loop(0, count) as number:
+            lane = self.b.add(stretch, number)
             edge = self.integer(self.lane_edge, lane)
             h = self.address(a["h"], self.times(self.integer(a["ends"], edge), layout.coupling.dim_in))
             w, dY = self.weights_row(lane, edge), self.address(a["dY"], self.times(edge, (l_max + 1) ** 2))

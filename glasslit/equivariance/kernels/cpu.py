@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, lru_cache
@@ -29,14 +30,30 @@ L_MAX = 6
 """Highest degree compiled. Compiling forward and backward takes 0.5 s at l_max 3, 2 s at 4, 7 s at 5, 20 s at 6."""
 
 
+@cache
+def features() -> dict[str, bool]:
+    """What instructions are used: those of this processor, but none that PyTorch was told not to use.
+
+    ``ATEN_CPU_CAPABILITY=avx2`` in the environment, when PyTorch is first imported, caps both.
+    """
+    import llvmlite.binding as llvm
+
+    found = dict(llvm.get_host_cpu_features())
+    capability = torch.backends.cpu.get_cpu_capability()
+    without = {"AVX2": ("avx512", "evex512", "avx10"), "DEFAULT": ("avx", "fma", "f16c", "vaes", "vpclmul", "evex512")}
+    refused = without.get(capability, ()) if platform.machine().lower() in ("x86_64", "amd64") else ()
+    return {name: there and not name.startswith(refused) for name, there in found.items()}
+
+
 def target_machine() -> Any:
     """LLVM for this processor; a new one each time, for an engine owns its own."""
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    flags = ",".join(f"{'+' if there else '-'}{name}" for name, there in sorted(features().items()))
     return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2, codemodel="jitdefault"
+        cpu=llvm.get_host_cpu_name(), features=flags, opt=2, codemodel="jitdefault"
     )
 
 
@@ -57,7 +74,7 @@ def compiled(layout: Layout, name: str) -> tuple[Any, Any]:
 
 @lru_cache(maxsize=64)
 def _layout(coupling: Coupling, dtype: torch.dtype, hidden: int) -> Layout:
-    return Layout(coupling, dtype == torch.float64, hidden)
+    return Layout(coupling, dtype == torch.float64, hidden, wide=features().get("avx512f", False))
 
 
 @cache
@@ -159,11 +176,11 @@ def backward(
 
 
 def _entering(plan: Plan) -> dict[str, Tensor]:
-    return {"rows": plan.rows, "edges": plan.entering, "ends": plan.sender}
+    return {"walk": plan.walk, "rows": plan.rows, "edges": plan.entering, "ends": plan.sender}
 
 
 def _leaving(plan: Plan) -> dict[str, Tensor]:
-    return {"rows": plan.leaving_rows, "edges": plan.leaving, "ends": plan.receiver}
+    return {"walk": plan.walk, "rows": plan.leaving_rows, "edges": plan.leaving, "ends": plan.receiver}
 
 
 def _prepare(

@@ -42,6 +42,14 @@ class Emitter:
     def store(self, value: Any, pointer: Any, index: Any) -> None:
         self.b.store(value, self.address(pointer, index), align=self.size)
 
+    def prefetch(self, pointer: Any, index: Any, write: bool = False) -> None:
+        """Ask for a line of memory, to be read (or written) soon."""
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, number, number, number])
+        function = self.b.module.globals.get("llvm.prefetch.p0") or ir.Function(self.b.module, kind, "llvm.prefetch.p0")
+        second_level, data = 2, 1
+        self.b.call(function, [self.address(pointer, index), *(number(n) for n in (int(write), second_level, data))])
+
     def splat(self, pointer: Any, index: Any, width: int) -> Any:
         """One number from memory in every lane."""
         value = self.b.load(self.address(pointer, index), typ=self.scalar)
@@ -69,6 +77,11 @@ class Emitter:
 
     def plus(self, index: Any, number: Any) -> Any:
         return self.b.add(index, ir.Constant(I64, number) if isinstance(number, int) else number)
+
+    def at_most(self, number: Any, limit: int) -> Any:
+        """The smaller of a number and a limit."""
+        bound = ir.Constant(I64, limit)
+        return self.b.select(self.b.icmp_signed("<", number, bound), number, bound)
 
     def positive_part(self, value: Any) -> Any:
         zero = self.constant(0.0, value.type.count)

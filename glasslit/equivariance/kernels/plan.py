@@ -49,12 +49,14 @@ class Plan:
     sender, receiver : shape (E,), int64; receivers ascend
     rows : shape (N + 1,): the edges into node i are rows[i] ... rows[i + 1] - 1
     reverse : shape (E,), each edge's reverse, where it is known
+    walk : shape (N,), the order in which a CPU takes the nodes: neighbors soon after one another
     """
 
     sender: Tensor
     receiver: Tensor
     rows: Tensor
     reverse: Tensor | None
+    walk: Tensor
 
     @cached_property
     def leaving(self) -> Tensor:
@@ -90,7 +92,7 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
     version = (None if edge_index.is_inference() else edge_index._version, n_nodes)
     known = _plans.get(edge_index)
     if known is None or known[0] != version:
-        known = (version, _make_plan(edge_index, n_nodes, graph.get("reverse")))
+        known = (version, _make_plan(edge_index, n_nodes, graph.get("reverse"), graph.get("walk_index")))
         _plans[edge_index] = known
     return known[1]
 
@@ -110,12 +112,13 @@ def join_plans(batch: Data, graphs: Sequence[Data]) -> None:
         joined([p.receiver for p in plans], nodes),
         joined([*(p.rows[:-1] for p in plans), plans[-1].rows[-1:]], [*edges[:-1], edges[-2]]),
         joined(reverse, edges) if len(reverse) == len(plans) else None,
+        joined([p.walk for p in plans], nodes),
     )
     edge_index = batch.edge_index
     _plans[edge_index] = ((None if edge_index.is_inference() else edge_index._version, nodes[-1]), plan)
 
 
-def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan:
+def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None, walk: Tensor | None) -> Plan:
     # Copies: a view would keep edge_index, the key of the cache, alive for ever.
     sender, receiver = (row.to(torch.int64, copy=True).contiguous() for row in edge_index)
     if edge_index.numel():
@@ -132,18 +135,29 @@ def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None) -> Plan
     nodes = torch.arange(n_nodes + 1, device=edge_index.device)
     rows = torch.searchsorted(receiver, nodes)
     known = reverse is not None and _is_reverse(reverse, sender, receiver)
-    return Plan(sender, receiver, rows, reverse.contiguous() if reverse is not None and known else None)
+    if walk is None or not _names_each_once(walk, n_nodes):
+        walk = nodes[:-1]
+    return Plan(sender, receiver, rows, reverse.contiguous() if reverse is not None and known else None, walk)
+
+
+def _names_each_once(numbers: Tensor, count: int) -> bool:
+    """Whether these are the numbers 0 ... count - 1 in some order."""
+    if numbers.dtype != torch.int64 or numbers.shape != (count,):
+        return False
+    if count and not (int(numbers.min()) >= 0 and int(numbers.max()) < count):
+        return False
+    named = torch.zeros_like(numbers, dtype=torch.bool)
+    named[numbers] = True
+    return bool(named.all())
 
 
 def _is_reverse(reverse: Tensor, sender: Tensor, receiver: Tensor) -> bool:
     """Whether it names each edge once, and for each edge one that goes the other way."""
-    if reverse.dtype != torch.int64 or reverse.shape != sender.shape:
-        return False
-    if len(reverse) and not (int(reverse.min()) >= 0 and int(reverse.max()) < len(reverse)):
-        return False
-    named = torch.zeros_like(reverse, dtype=torch.bool)
-    named[reverse] = True
-    return bool(named.all()) and torch.equal(sender[reverse], receiver) and torch.equal(receiver[reverse], sender)
+    return (
+        _names_each_once(reverse, len(sender))
+        and torch.equal(sender[reverse], receiver)
+        and torch.equal(receiver[reverse], sender)
+    )
 
 
 def to_blocks(flat: Tensor, coupling: Coupling) -> tuple[Tensor, ...]:
