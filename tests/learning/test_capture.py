@@ -87,7 +87,7 @@ def test_recorded_steps_train_bitwise_the_same_network(monkeypatch, level_weight
 
 
 def test_what_python_draws_is_recorded_once_and_for_all(monkeypatch):
-    """The control, and why others than SE3GNN are refused: Bapst's input would be turned as in the recording for ever."""
+    """The control, and why others than SE3GNN are refused: Bapst's input would always be turned as when recorded."""
     losses = []
     for recorded in (False, True):
         torch.manual_seed(0)
