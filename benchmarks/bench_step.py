@@ -22,7 +22,7 @@ from plain_gnn import BapstGNN, bapst_loss, botan_loss
 import glasslit as gl
 from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
 from glasslit.equivariance.so3 import spherical_harmonics
-from glasslit.learning.capture import Replayed, plainly
+from glasslit.learning.capture import WARM_UP, Replayed, plainly
 from glasslit.provenance import data_hash
 
 REFERENCE_BYTES = 26_000  # of one layer, per edge
@@ -117,8 +117,9 @@ def rows_for(n: int, device: str, cuda_graph: bool = False) -> list[dict]:
     config, rows = gl.ModelConfig(inputs="thermal"), []
 
     def add(name: str, step, predict=None, repeats: int = 5, note: str = "") -> None:
-        row = {"network": name, **common, "step_s": seconds(step, device, repeats, warmup=2), "note": note}
-        row["predict_s"] = seconds(predict, device, repeats) if predict else None
+        unrecorded = WARM_UP if name.endswith(RECORDED) else 0
+        row = {"network": name, **common, "step_s": seconds(step, device, repeats, 2 + unrecorded), "note": note}
+        row["predict_s"] = seconds(predict, device, repeats, 1 + unrecorded) if predict else None
         row["peak_bytes"], row["peak_process_bytes"] = peak_memory(step, device)
         if name.endswith(RECORDED):  # replays allocate nothing: what recordings keep
             row["peak_bytes"], row["peak_process_bytes"] = None, float(torch.cuda.memory_reserved())

@@ -247,6 +247,25 @@ def test_the_optimizer_is_fused_on_a_gpu_only():
     assert optimizer.defaults["weight_decay"] == config.weight_decay
 
 
+def test_graphs_keep_their_cutoff_on_the_cpu(device):
+    """Alone and in batches, wherever they are moved; graphs that hold it there are read, and checked as well."""
+    place = train.resolve_device(device)
+    net = network().to(place)
+    graphs = [gl.neighbor_graph(c, inputs="thermal+E_IS", dtype=torch.float64).to(place) for c in liquids()]
+    assert graphs[0].cutoff == 2.0
+    assert graphs[0].vector.device == graphs[0].clone().reverse.device == place
+    batch = Batch.from_data_list([g.to("cpu") for g in map(Data.clone, graphs)]).to(place)
+    assert batch.cutoff.device.type == "cpu"
+    assert batch.batch.device == place
+    net.eval()
+    with torch.no_grad():
+        expected = net(batch).cpu()
+        old = Data(**batch.to_dict()).update({"cutoff": batch.cutoff.to(place)})
+        assert torch.equal(net(old).cpu(), expected)
+        with pytest.raises(ValueError, match=r"a graph with cutoff \[1\.5\]"):
+            net(old.update({"cutoff": torch.full((3,), 1.5, device=place)}))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_batch_norm_there_is_that_of_e3nn(device, dtype):
     """Output, running statistics and gradients; in evaluation bit for bit, on the CPU too."""

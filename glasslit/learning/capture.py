@@ -20,6 +20,9 @@ from ..models.se3 import SE3GNN
 
 _T = TypeVar("_T")
 
+WARM_UP = 3
+"""Calls before anything is recorded: TorchScript, in which e3nn's harmonics are, compiles at one of its first three."""
+
 
 class Recorder(Protocol):
     """What can record."""
@@ -53,15 +56,18 @@ class Replayed:
     Parameters
     ----------
     recorder : by default CUDA graphs
+    warm_up : calls, of all keys together, before anything is recorded
     """
 
-    def __init__(self, recorder: Recorder | None = None) -> None:
+    def __init__(self, recorder: Recorder | None = None, warm_up: int = WARM_UP) -> None:
         self.recorder: Recorder = recorder or CudaGraphs()
+        self.calls_left = warm_up
         self.made: dict[Hashable, tuple[Callable[[], Any], Any] | None] = {}
 
     def __call__(self, key: Hashable, function: Callable[[], _T]) -> _T:
         """What the function returns; it takes all that changes between its calls from tensors that stay in place."""
-        if key not in self.made:
+        if key not in self.made or self.calls_left > 0:
+            self.calls_left -= 1
             self.made[key] = None
             return function()
         made = self.made[key]

@@ -106,11 +106,14 @@ def test_each_function_runs_then_is_recorded_then_replayed():
         def record(self, function):
             return lambda: replays.append(1), function()
 
-    run = Replayed(Counting())
-    for key in ("a", "b", "a", "a", "b", "a"):
-        assert run(key, lambda key=key: calls.append(key) or key) == key
-    assert calls == ["a", "b", "a", "b"]
-    assert len(replays) == 4
+    for warm_up, called, replayed in ((0, "abab", 4), (2, "abab", 4), (4, "abaaba", 2)):
+        calls.clear()
+        replays.clear()
+        run = Replayed(Counting(), warm_up)
+        for key in "abaaba":
+            assert run(key, lambda key=key: calls.append(key) or key) == key
+        assert "".join(calls) == called  # a recording calls the function, too
+        assert len(replays) == replayed
     assert plainly("a", lambda: 3) == 3
 
 
