@@ -154,13 +154,15 @@ class _Mixed(torch.autograd.Function):
         matrices = _matrices(weight, blocks)
         shapes = [(m.shape[1], b.shape[1]) for b, m in zip(blocks, matrices, strict=True)]
         parts = upstream.split([channels * size for channels, size in shapes], dim=1)
+        wide = all(b.shape[2] > channels for b, (channels, _) in zip(blocks, shapes, strict=True))  # as in _Linear
         on_blocks, on_weight = [], []
         for block, matrix, part, shape in zip(blocks, matrices, parts, shapes, strict=True):
             above = part.unflatten(1, shape).transpose(1, 2).reshape(-1, shape[0])
             on_blocks.append((above @ matrix.T).view_as(block))
-            rows, wide = block.flatten(0, 1), block.shape[2] > shape[0]  # as in _Linear
-            on_weight.append(((above.T @ rows).T if wide else rows.T @ above).flatten())
-        return (torch.cat(on_weight), None, *on_blocks)
+            rows = block.flatten(0, 1)
+            on_weight.append(above.T @ rows if wide else rows.T @ above)
+        whole = torch.cat(on_weight, dim=1).T if wide else torch.cat(on_weight)
+        return (whole.flatten(), None, *on_blocks)
 
 
 def _matrices(weight: Tensor, blocks: Sequence[Tensor]) -> list[Tensor]:
