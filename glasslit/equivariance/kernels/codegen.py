@@ -198,13 +198,14 @@ class Forward(Tile):
                 for slot in slots:
                     values = self.features(h, slot, first, width)
                     for t in self.terms(slot):
-                        products: dict[int, Any] = {}
-                        for m_in, m_out, entry, sign in coupled[t]:
-                            k = self.splat(K, entry * layout.lanes, width)
-                            products[m_out] = self.fma(k, values[m_in], products.get(m_out), sign)
                         weight = self.load(w, self.plus(first, layout.coupling.weight_start[t]), width)
                         stride = round_up(layout.coupling.slots[slot][0], layout.lanes)
-                        for m_out, product in products.items():
+                        # One component after the other: of 16 registers, all at once would need more.
+                        for m_out in range(2 * layout.coupling.terms[t][2] + 1):
+                            product = None
+                            for m_in, _, entry, sign in (c for c in coupled[t] if c[1] == m_out):
+                                k = self.splat(K, entry * layout.lanes, width)
+                                product = self.fma(k, values[m_in], product, sign)
                             place = self.plus(first, layout.accumulator[t] + m_out * stride)
                             self.store(self.fma(weight, product, self.load(self.sums, place, width)), self.sums, place)
 
@@ -262,14 +263,15 @@ class Backward(Tile):
             o = layout.coupling.terms[t][2]
             start, stride = layout.coupling.channel_start[t], layout.coupling.widths[o]
             upstream = [self.load(grad[o], self.plus(first, start + m * stride), width) for m in range(2 * o + 1)]
-            turned: dict[int, Any] = {}
-            for m_in, m_out, entry, sign in coupled[t]:
-                k = self.splat(at["K"], entry * layout.lanes, width)
-                turned[m_in] = self.fma(k, upstream[m_out], turned.get(m_in), sign)
             weight, change = self.load(at["w"], self.plus(first, layout.coupling.weight_start[t]), width), None
-            for m_in, value in turned.items():
-                change = self.fma(values[m_in], value, change)
-                gradients[m_in] = self.fma(weight, value, gradients[m_in])
+            for m_in in range(len(values)):
+                turned = None
+                for _, m_out, entry, sign in (c for c in coupled[t] if c[0] == m_in):
+                    k = self.splat(at["K"], entry * layout.lanes, width)
+                    turned = self.fma(k, upstream[m_out], turned, sign)
+                if turned is not None:
+                    change = self.fma(values[m_in], turned, change)
+                    gradients[m_in] = self.fma(weight, turned, gradients[m_in])
             if layout.hidden:
                 zero = self.constant(0.0, width)
                 change = self.b.select(self.b.fcmp_ordered(">", weight, zero), change, zero)
