@@ -1,39 +1,81 @@
-"""Make the labels of the starter data set again, from the starting positions that it holds.
+"""Make labels of the starter data set again, from the starting positions that it holds.
 
-    python book/make_starter.py runs/starter.h5 --trajectories 8
+    python book/make_starter.py runs/starter.h5 --engine gpu
 
-Two to three hours of one core; killed at any point, it goes on where it was. The chapter "Data card"
-says how the starting positions themselves were equilibrated.
+The labels in the package were made in four minutes of one NVIDIA H200 (benchmarks/results/simulate_nvidia-h200.json):
+32 runs to the tabulated tau_alpha, seed 2027, `GpuEngine(threads=1024)` of revision 845c5e4. Two cores would need about two hours with `--engine lanes`, fifteen with
+`--engine lammps` (from the speeds in benchmarks/results/simulate_cpu.json, not tried in full). Killed at any point, it
+goes on where it was. Starting positions, inherent structures and energies are LAMMPS's; the chapter "Data card" says
+how the starting positions were equilibrated, and make_starts.py makes more of them.
+
+Velocities follow from the seed and from the last bits of the positions. The file keeps five decimals of these; the runs
+began from all digits. So this command makes other runs of the same ensemble: labels agree with the stored ones within
+their noise. The very same runs take the very same start:
+
+    git show 845c5e4:glasslit/data/starter.h5 > before.h5
+    python book/make_starter.py runs/starter.h5 --engine gpu --starts before.h5
+
+(and a GPU whose arithmetic is the H200's).
 """
 
 import argparse
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 import glasslit as gl
-from glasslit.liquid.kob_andersen import TIME_GRIDS
+from glasslit.liquid.kob_andersen import TAU_ALPHA, TIME_GRIDS
 from glasslit.simulate import collect, label
+from glasslit.simulate.engines import ENGINES, make_engine
 from glasslit.simulate.lammps import LammpsEngine
 
-LONGEST = {0.44: 412.0, 0.47: 220.0, 0.50: 217.0, 0.56: 52.0}
-SEED = 2024
+SEED = 2027
+TEMPERATURES = (0.56, 0.50, 0.47, 0.44)
 CITATION = (
     "The glasslit developers, starter data set of Kob-Andersen liquids (2026), after the task of "
     "Pezzicoli, Charpiat and Landes, SciPost Phys. 16, 136 (2024)"
 )
 
 
+def start(c: gl.Configuration) -> gl.Configuration:
+    """Where runs begin: all A particles first, so that runs of all configurations are alike and share a launch."""
+    order = np.argsort(c.types, kind="stable")
+    return gl.Configuration(
+        positions=c.positions[order],
+        types=c.types[order],
+        box=c.box,
+        temperature=c.temperature,
+        split=c.split,
+        name=c.name,
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("out", type=Path, help="the .h5 file to write")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="who makes the runs (default: a GPU where there is one, else lanes)",
+    )
     parser.add_argument(
         "--starts",
         default="starter",
         help="data set whose positions are the starting points",
     )
     parser.add_argument(
-        "--trajectories", type=int, default=8, help="runs per configuration"
+        "--trajectories", type=int, default=32, help="runs per configuration"
+    )
+    parser.add_argument(
+        "--until",
+        type=float,
+        default=1.0,
+        help="the last time, in units of tau_alpha (default: 1)",
     )
     parser.add_argument(
         "--folder",
@@ -43,17 +85,22 @@ def main() -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        help="processes side by side (default: one per core)",
+        help="processes side by side on a CPU (default: one per core)",
     )
     arguments = parser.parse_args()
     folder = arguments.folder or arguments.out.with_suffix(".runs")
-    engine = LammpsEngine(workers=arguments.workers)
+    engine = make_engine(
+        arguments.engine, "force-shifted", workers=arguments.workers
+    )
     labelled = []
-    for temperature in (0.50, 0.44, 0.56, 0.47):
-        times = [
-            t for t in TIME_GRIDS[temperature] if t <= LONGEST[temperature]
-        ]
-        starts = gl.load(arguments.starts, T=temperature)
+    for temperature in TEMPERATURES:
+        last = arguments.until * TAU_ALPHA[temperature] * (1 + 1e-9)
+        times = [t for t in TIME_GRIDS[temperature] if t <= last]
+        if not times:
+            parser.error(
+                f"--until {arguments.until} ends before the first time at T = {temperature}, {TIME_GRIDS[temperature][0]}"
+            )
+        starts = [start(c) for c in gl.load(arguments.starts, T=temperature)]
         job = (starts, times, arguments.trajectories, folder)
         with tqdm(
             desc=f"T = {temperature}",
@@ -68,13 +115,15 @@ def main() -> None:
                     bar.set_postfix_str(
                         f"{progress.seconds_left / 60:.0f} min left at this temperature"
                     )
-        labelled += collect(*job, seed=SEED, engine=engine)
+        # finished runs are anybody's; the quench is LAMMPS's
+        labelled += collect(*job, seed=SEED, engine=LammpsEngine())
     gl.save(
         arguments.out,
         labelled,
         name="starter",
         licence="MIT",
         citation=CITATION,
+        compact=True,
     )
 
 

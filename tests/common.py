@@ -25,6 +25,19 @@ def learnable(seed, n=150):
     return c.replace(propensity=labels, propensity_half=np.stack([labels, labels]))
 
 
+def mixed(c, seed=0):
+    """The positions of a liquid with A and B in any order: the starter set lists all A first, simulations need not.
+
+    Positions, types, inherent positions and energies, without labels.
+    """
+    order = np.random.default_rng(seed).permutation(c.n_particles)
+    fields = ("inherent_positions", "potential_energy_thermal", "potential_energy_inherent")
+    kept = {field: getattr(c, field)[order] for field in fields if getattr(c, field) is not None}
+    return gl.Configuration(
+        positions=c.positions[order], types=c.types[order], box=c.box, temperature=c.temperature, **kept
+    )
+
+
 def trained(train, val, epochs=3, seed=0, net=None, **settings):
     """A network of that size after some epochs, and their records; on the CPU unless a device is named."""
     torch.manual_seed(seed)

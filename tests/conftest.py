@@ -11,7 +11,7 @@ import torch
 import glasslit as gl
 from glasslit.simulate.factory import Order, Recipe, lattice, produce
 from glasslit.testing import random_liquid, write_glassbench
-from tests.common import ROOT, STAND_INS
+from tests.common import ROOT, STAND_INS, mixed
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def small_net():
 @pytest.fixture(scope="session")
 def start():
     """A liquid in equilibrium, without its labels: where simulations begin."""
-    c = gl.load("starter", T=0.50)[0]
+    c = mixed(gl.load("starter", T=0.50)[0])
     return gl.Configuration(positions=c.positions, types=c.types, box=c.box, temperature=0.5, split="train")
 
 

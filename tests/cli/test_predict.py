@@ -10,12 +10,13 @@ from glasslit.cli import predict as command
 from glasslit.data.trajectory import read_trajectory
 from glasslit.prediction import find_model
 from glasslit.testing import write_glassbench
+from tests.common import mixed
 
 MAP = {"H": "A", "He": "B"}
 
 
 def test_the_command_predicts_every_frame(tmp_path, capsys):
-    test = gl.load("starter", T=0.56, split="test")[:2]
+    test = [mixed(c) for c in gl.load("starter", T=0.56, split="test")[:2]]
     ase.io.write(tmp_path / "in.extxyz", [c.to_ase() for c in test])
     out = tmp_path / "out.extxyz"
     words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(out), "--type-map", "H=A,He=B"]
@@ -129,7 +130,7 @@ def dump_of(c, path, frames=3, shift=0.0):
 
 @pytest.fixture(scope="module")
 def known():
-    return gl.load("starter", T=0.56, split="test")[0]
+    return mixed(gl.load("starter", T=0.56, split="test")[0])
 
 
 MODEL = ["--model", "thermal-T0.56"]

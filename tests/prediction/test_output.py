@@ -15,7 +15,7 @@ from glasslit.liquid.kob_andersen import TIME_GRIDS
 from glasslit.prediction import PredictionFile, find_model, predicted_atoms
 from glasslit.prediction.output import column
 from glasslit.testing import random_liquid
-from tests.common import ROOT
+from tests.common import ROOT, mixed
 
 
 def frames(n=3):
@@ -50,7 +50,7 @@ def test_an_unfinished_file_of_another_task_is_refused(tmp_path):
 def predicted(tmp_path_factory):
     """A liquid, what a network predicts for it, and the file of both, of two frames."""
     path = tmp_path_factory.mktemp("predicted") / "c.extxyz"
-    c = gl.load("starter", T=0.56, split="test")[0]
+    c = mixed(gl.load("starter", T=0.56, split="test")[0])
     ids = np.random.default_rng(0).permutation(c.n_particles) + 1
     c = gl.Configuration(positions=c.positions, types=c.types, box=c.box, ids=ids, step=4200)
     model = find_model("thermal-T0.56")

@@ -1,15 +1,17 @@
 """Machine code for the fused convolution on a CPU, written with llvmlite.
 
-Three functions for each coupling, dtype and kind of weights: "forward", the sum over neighbors; "backward", its
-gradient with respect to features and weights; "harmonics", its gradient with respect to Y.
+Functions for each coupling, dtype and kind of weights: "forward", the sum over neighbors; "backward", its gradient with
+respect to features and weights, which "collect" completes; "harmonics", its gradient with respect to Y.
 
 * Channels are the lanes of a vector: each operation of the coupling is done for 8 channels at once (4 in float64).
-* A node is owned by one thread, which walks its edges in order: forward those that come in, backward those that go
-  out. No two threads add to the same number. Sums over all edges (the gradients of the radial network's last map) are
-  kept per chunk of nodes; the number of chunks does not depend on the number of threads.
-* Edges are taken in tiles. A tile first contracts the coefficients with the harmonics into one small matrix K per
-  edge, the same for all channels, with *edges* as lanes; equal entries are kept once.
-* Where weights are ReLU(x W + b), a tile computes them, keeps them in the cache and forgets them.
+* A node is owned by one thread, which walks the edges that come in, in order. Sums over more than a node's edges (the
+  gradients of the radial network's last map, and of the features) are kept per chunk of nodes; the number of chunks
+  does not depend on the number of threads, and no two threads add to the same number.
+* Nodes are taken along a curve that fills space, where the graph knows one: neighbors of a chunk stay in the cache.
+* Edges are taken in tiles. Where weights are ReLU(x W + b), a tile computes them, keeps them in the cache and forgets
+  them (:mod:`~glasslit.equivariance.kernels.radial_code`).
+* Half a tile at a time contracts the coefficients with the harmonics into one small matrix K per edge, the same for all
+  channels, with *edges* as lanes; equal entries are kept once.
 
 What was tried (two Zen 4 cores, paper size): the same straight-line code through Numba computes as fast, but Numba's
 analysis of it takes 80 s; loops driven by tables of coefficients compile in 3 s and run ten times slower. Here vectors
@@ -26,7 +28,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .emitter import I64
+from .emitter import I64, Emitter
 from .layout import Layout, round_up
 from .radial_code import Radial
 
@@ -53,33 +55,25 @@ class Tile(Radial):
         self.weights = self.buffer(tile * self.layout.weights_padded) if self.layout.hidden else None
         self.lane_edge = self.buffer(tile, I64)
         self.allocate()
-        take, work, done = (b.append_basic_block() for _ in range(3))
-        b.branch(take)
-        b.position_at_end(take)
-        chunk = b.atomic_rmw("add", a["counter"], ir.Constant(I64, 1), "monotonic")
-        b.cbranch(b.icmp_signed("<", chunk, a["n_chunks"]), work, done)
-        b.position_at_end(done)
-        b.ret_void()
-        b.position_at_end(work)
-        first, last = (b.sdiv(b.mul(c, a["n_nodes"]), a["n_chunks"]) for c in (chunk, self.plus(chunk, 1)))
-        with self.loop(first, last) as place:
-            node = self.integer(a["walk"], place)
-            following = self.plus(place, 1)
-            following = b.select(b.icmp_signed("<", following, a["n_nodes"]), following, place)
-            self.ask_for(self.integer(a["walk"], following))
-            self.begin(node)
-            row, stop = self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))
-            with self.loop(row, stop, tile) as start:
-                count = self.at_most(b.sub(stop, start), tile)
-                self.gather(start, count)
-                if self.layout.hidden:
-                    self.compute_weights(count)
-                with self.loop(0, count, lanes) as stretch:
-                    self.contract_coefficients(stretch)
-                    self.add(node, stretch, self.at_most(b.sub(count, stretch), lanes))
-                self.complete(count, chunk)
-            self.end(node)
-        b.branch(take)
+        with self.chunks() as (chunk, begin, finish):
+            self.enter(chunk)
+            with self.loop(begin, finish) as place:
+                node = self.integer(a["walk"], place)
+                following = self.plus(place, 1)
+                following = b.select(b.icmp_signed("<", following, a["n_nodes"]), following, place)
+                self.ask_for(self.integer(a["walk"], following))
+                self.begin(node)
+                row, stop = self.integer(a["rows"], node), self.integer(a["rows"], self.plus(node, 1))
+                with self.loop(row, stop, tile) as start:
+                    count = self.at_most(b.sub(stop, start), tile)
+                    self.gather(start, count)
+                    if self.layout.hidden:
+                        self.compute_weights(count)
+                    with self.loop(0, count, lanes) as stretch:
+                        self.contract_coefficients(stretch)
+                        self.add(node, stretch, self.at_most(b.sub(count, stretch), lanes))
+                    self.complete(count, chunk)
+                self.end(node)
 
     def ask_for(self, node: Any) -> None:
         """Fetch what is known of the edges of the next node, one row each from anywhere, ahead of its use."""
@@ -93,6 +87,9 @@ class Tile(Radial):
 
     def allocate(self) -> None:
         """More scratch memory, for those who need it."""
+
+    def enter(self, chunk: Any) -> None:
+        """Before a chunk's first node."""
 
     def begin(self, node: Any) -> None:
         """Before a node's first tile."""
@@ -227,7 +224,11 @@ class Forward(Tile):
 
 
 class Backward(Tile):
-    """Gradients with respect to h of the node that edges leave, and with respect to the weights of those edges."""
+    """Gradients with respect to the weights of the edges into a node, and to h of the nodes that they come from.
+
+    The latter are summed for each chunk apart: its nodes lie together, and so do their neighbors, whose sums stay in
+    the cache. :class:`Collect` adds up what the chunks have. See :attr:`glasslit.equivariance.kernels.plan.Plan.sums`.
+    """
 
     rows_of_edges = ("w", "dw")
 
@@ -235,13 +236,24 @@ class Backward(Tile):
         if self.layout.hidden:
             self.dx = self.buffer(self.layout.tile * self.layout.hidden_padded)
 
+    def enter(self, chunk: Any) -> None:
+        """Zeros for the chunk's sums."""
+        a, lanes = self.arguments, self.layout.lanes
+        begin, end = (
+            self.times(self.integer(a["bases"], c), self.layout.dim_padded) for c in (chunk, self.plus(chunk, 1))
+        )
+        with self.loop(begin, end, lanes) as k:
+            self.store(self.constant(0.0, lanes), a["partial"], k)
+
     def add(self, node: Any, stretch: Any, count: Any) -> None:
         layout, a = self.layout, self.arguments
-        at = {key: self.address(a[key], self.times(node, layout.coupling.dim_in)) for key in ("h", "dh")}
+        grad = self.outputs(node)
         with self.loop(0, count) as number:
             lane = self.b.add(stretch, number)
             edge = self.integer(self.lane_edge, lane)
-            grad = self.outputs(self.integer(a["ends"], edge))
+            sender = self.integer(a["ends"], edge)
+            at = {"h": self.address(a["h"], self.times(sender, layout.coupling.dim_in))}
+            at["dh"] = self.address(a["partial"], self.times(self.integer(a["sums"], edge), layout.dim_padded))
             at["w"], at["K"] = self.weights_row(lane, edge), self.address(self.K, number)
             # Where weights are made here, each gives its place to its gradient: a tile then fits the first-level cache.
             given = self.address(a["dw"], self.times(edge, layout.weights_padded))
@@ -320,7 +332,29 @@ class Harmonics(Tile):
         self.b.store(value, self.address(target, index))
 
 
-FUNCTIONS = {"forward": Forward, "backward": Backward, "harmonics": Harmonics}
+class Collect(Emitter):
+    """dh of each node from the rows that chunks have of it, in the order of the chunks."""
+
+    def __init__(self, module: ir.Module, name: str, layout: Layout) -> None:
+        super().__init__(module, name, layout.arguments[name], layout.double)
+        self.layout = layout
+
+    def walk(self) -> None:
+        """All nodes, chunk by chunk."""
+        b, a, lanes, padded = self.b, self.arguments, self.layout.lanes, self.layout.dim_padded
+        with self.chunks() as (_, first, last), self.loop(first, last) as node:
+            target = self.address(a["dh"], self.times(node, padded))
+            for k in range(0, padded, lanes):
+                self.store(self.constant(0.0, lanes), target, k)
+            with self.loop(0, a["n_chunks"]) as chunk:
+                row = self.integer(a["table"], b.add(b.mul(node, a["n_chunks"]), chunk))
+                with b.if_then(b.icmp_signed(">=", row, ir.Constant(I64, 0))):
+                    part = self.address(a["partial"], self.times(row, padded))
+                    with self.loop(0, padded, lanes) as k:
+                        self.store(b.fadd(self.load(target, k, lanes), self.load(part, k, lanes)), target, k)
+
+
+FUNCTIONS: dict[str, Any] = {"forward": Forward, "backward": Backward, "collect": Collect, "harmonics": Harmonics}
 
 
 def generate(layout: Layout, name: str) -> str:

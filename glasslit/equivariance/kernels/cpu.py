@@ -23,9 +23,8 @@ from torch import Tensor
 from .autograd import Contract
 from .coupling import Coupling, component_major
 from .layout import Layout
-from .plan import Plan, Weights
+from .plan import N_CHUNKS, Plan, Weights
 
-N_CHUNKS = 64  # pieces of work; fixed, because sums over edges are made piece by piece
 L_MAX = 6
 """Highest degree compiled. Compiling forward and backward takes 0.5 s at l_max 3, 2 s at 4, 7 s at 5, 20 s at 6."""
 
@@ -157,13 +156,17 @@ def backward(
     tensors = _prepare(layout, h, Y, w, weight, bias) | {f"out{o}": block for o, block in enumerate(upstream)}
     dh = dY = dw = dweight = dbias = None
     if any(needed[k] for k in (0, 2, 3, 4)):
-        dh, dw = h.new_zeros(len(h), coupling.dim_in), torch.empty_like(tensors["w"])
-        results = {"dh": dh, "dw": dw}
+        dw = torch.empty_like(tensors["w"])
+        sums = plan.sums
+        partial = h.new_empty(sums.n_rows, layout.dim_padded)
+        results = {"dw": dw, "bases": sums.first, "sums": sums.of_edge, "partial": partial}
         if weight is not None:
             dweight = h.new_zeros(N_CHUNKS, layout.hidden_padded, layout.weights_padded)
             dbias = h.new_zeros(N_CHUNKS, layout.weights_padded)
             results |= {"dweight": dweight, "dbias": dbias}
-        run(layout, "backward", len(h), tensors | results | _leaving(plan))
+        run(layout, "backward", len(h), tensors | results | _entering(plan))
+        dh = h.new_empty(len(h), layout.dim_padded)
+        run(layout, "collect", len(h), {"dh": dh, "table": sums.of_node, "partial": partial})
         dh = dh.index_select(1, component_major(coupling, h.device, inverse=True))
         if dweight is not None and dbias is not None:
             dw = dw[:, : layout.hidden]
@@ -177,10 +180,6 @@ def backward(
 
 def _entering(plan: Plan) -> dict[str, Tensor]:
     return {"walk": plan.walk, "rows": plan.rows, "edges": plan.entering, "ends": plan.sender}
-
-
-def _leaving(plan: Plan) -> dict[str, Tensor]:
-    return {"walk": plan.walk, "rows": plan.leaving_rows, "edges": plan.leaving, "ends": plan.receiver}
 
 
 def _prepare(

@@ -95,6 +95,22 @@ class Emitter:
         return place
 
     @contextmanager
+    def chunks(self) -> Iterator[tuple[Any, Any, Any]]:
+        """The body of the function: (number, first node, last node + 1) of each chunk that this thread gets hold of."""
+        b, a = self.b, self.arguments
+        take, work, done = (b.append_basic_block() for _ in range(3))
+        b.branch(take)
+        b.position_at_end(take)
+        chunk = b.atomic_rmw("add", a["counter"], ir.Constant(I64, 1), "monotonic")
+        b.cbranch(b.icmp_signed("<", chunk, a["n_chunks"]), work, done)
+        b.position_at_end(done)
+        b.ret_void()
+        b.position_at_end(work)
+        first, last = (b.sdiv(b.mul(c, a["n_nodes"]), a["n_chunks"]) for c in (chunk, self.plus(chunk, 1)))
+        yield chunk, first, last
+        b.branch(take)
+
+    @contextmanager
     def loop(self, start: Any, stop: Any, step: int = 1, carry: list | None = None) -> Iterator[Any]:
         """``for i in range(start, stop, step)``; values in ``carry`` pass from turn to turn in registers."""
         carry = [] if carry is None else carry

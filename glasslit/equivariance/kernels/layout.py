@@ -31,6 +31,7 @@ class Layout:
         self.hidden_padded = round_up(hidden, 8)
         padded = min(round_up(coupling.n_weights, vectors * self.wide) for vectors in (3, 2))
         self.weights_padded = padded if hidden else coupling.n_weights
+        self.dim_padded = round_up(coupling.dim_in, self.lanes)
         # First accumulator of each term; each component has room for whole vectors.
         rooms = [(2 * o + 1) * round_up(coupling.slots[slot][0], self.lanes) for slot, _, o in coupling.terms]
         self.accumulator = [sum(rooms[:number]) for number in range(len(rooms))]
@@ -43,7 +44,8 @@ class Layout:
         common = ["counter", "n_nodes", "n_chunks", "walk", "rows", "edges", "ends", "h", "Y", "w", "weight", "bias"]
         return {
             "forward": common + out,
-            "backward": [*common, *out, "weight_t", "dh", "dw", "dweight", "dbias"],
+            "backward": [*common, *out, "weight_t", "dw", "dweight", "dbias", "bases", "sums", "partial"],
+            "collect": ["counter", "n_nodes", "n_chunks", "table", "partial", "dh"],
             "harmonics": [*common, *out, "dY"],
         }
 

@@ -40,6 +40,27 @@ def dense(weights: Weights) -> Tensor:
     return torch.nn.functional.linear(weights.x, weights.weight, weights.bias).relu()
 
 
+N_CHUNKS = 64
+"""Pieces of a CPU's work: of the walk. Fixed, because sums over edges are made piece by piece."""
+
+
+class Sums(NamedTuple):
+    """One row of numbers for each chunk of the walk and each node that an edge into the chunk comes from.
+
+    Parameters
+    ----------
+    n_rows : how many there are
+    first : shape (N_CHUNKS + 1,), the first row of each chunk
+    of_edge : shape (E,), the row of an edge's receiver's chunk and of its sender
+    of_node : shape (N, N_CHUNKS), the row of each node in each chunk, or -1
+    """
+
+    n_rows: int
+    first: Tensor
+    of_edge: Tensor
+    of_node: Tensor
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A graph's edges by receiver and by sender.
@@ -70,6 +91,22 @@ class Plan:
             return self.rows
         nodes = torch.arange(len(self.rows), device=self.rows.device)
         return torch.searchsorted(self.sender[self.leaving], nodes)
+
+    @cached_property
+    def sums(self) -> Sums:
+        """Where a CPU's backward pass adds up the gradients of the nodes' features."""
+        n_nodes = len(self.walk)
+        place = torch.empty_like(self.walk)
+        place[self.walk] = torch.arange(n_nodes)
+        bounds = torch.arange(N_CHUNKS + 1) * n_nodes // N_CHUNKS
+        chunk = torch.searchsorted(bounds, place, right=True) - 1
+        there = torch.zeros(N_CHUNKS, n_nodes, dtype=torch.bool)
+        there[chunk[self.receiver], self.sender] = True
+        numbers = there.flatten().cumsum(0).reshape(there.shape)
+        count = int(numbers[-1, -1]) if n_nodes else 0
+        first = torch.nn.functional.pad(there.sum(dim=1).cumsum(0), (1, 0))
+        of_node = torch.where(there, numbers - 1, -1).T.contiguous()
+        return Sums(count, first, of_node[self.sender, chunk[self.receiver]], of_node)
 
     @cached_property
     def entering(self) -> Tensor:
