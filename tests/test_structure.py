@@ -198,7 +198,7 @@ COVERED = {
 """Modules whose tests stand with those of another."""
 BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
           "test_benchmarks", "test_cluster", "test_starter"}  # fmt: skip
-"""Tests of what is no module: the house, the book, devices, benchmarks, scripts for clusters, the shipped starter set."""
+"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
 
 
 def covered_by(path):
