@@ -1,9 +1,11 @@
 """One training step (forward, backward, Adam) of the whole network, beside what a user would otherwise train.
 
-    python benchmarks/bench_step.py [--sizes 1000 4096 16384] [--device cpu]
+    python benchmarks/bench_step.py [--sizes 1000 4096 16384] [--device cpu] [--cuda-graph]
 
-Medians. The reference is the same network with e3nn's product. Where its messages do not fit into the free memory
-(26 kB an edge and layer), its step is put together from the times of single layers, and the row says so.
+With ``--cuda-graph`` each network has a second row, its step and its prediction recorded as CUDA graphs in the same
+way; Adam is fused on a GPU for all. Medians. The reference is the same network with e3nn's product. Where its messages
+do not fit into the free memory (26 kB an edge and layer), its step is put together from the times of single layers,
+and the row says so.
 """
 
 from __future__ import annotations
@@ -20,36 +22,69 @@ from plain_gnn import BapstGNN, bapst_loss, botan_loss
 import glasslit as gl
 from glasslit.equivariance.convolution import SE3Convolution, bessel_basis
 from glasslit.equivariance.so3 import spherical_harmonics
+from glasslit.learning.capture import WARM_UP, Replayed, plainly
 from glasslit.provenance import data_hash
 
 REFERENCE_BYTES = 26_000  # of one layer, per edge
+RECORDED = ", CUDA graph"
 
 
 def liquid(n: int):
     return gl.testing.random_liquid(n, seed=0, density=1.27, n_times=10)
 
 
-def se3_step(net, graph):
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+def step_of(net, backward, learning_rate: float, recorded: bool):
+    """A training step: gradients by ``backward``, which is recorded if wanted, and Adam."""
+    parameters = list(net.parameters())
+    fused = True if parameters[0].device.type == "cuda" else None
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, fused=fused)
+    run = Replayed() if recorded else plainly
+
+    def gradients():
+        optimizer.zero_grad()
+        backward()
+        return [p.grad for p in parameters]
 
     def step():
-        optimizer.zero_grad()
-        (net.standardized(graph) - net.standardize(graph)).square().sum(dim=1).mean().backward()
+        for parameter, gradient in zip(parameters, run("step", gradients), strict=True):
+            parameter.grad = gradient
         optimizer.step()
 
     return step
 
 
-def gnn_step(net, graph, loss):
-    optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
+def free(device: str) -> None:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
 
-    def step():
-        optimizer.zero_grad()
+
+def se3_step(net, graph, recorded: bool = False):
+    def backward():
+        (net.standardized(graph) - net.standardize(graph)).square().sum(dim=1).mean().backward()
+
+    return step_of(net, backward, 1e-3, recorded)
+
+
+def gnn_step(net, graph, loss, recorded: bool = False):
+    def backward():
         loss(net, graph).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
 
-    return step
+    return step_of(net, backward, 1e-4, recorded)
+
+
+def predicting(net, graph, recorded: bool = False):
+    """One prediction, which leaves the network in training."""
+    run = Replayed() if recorded else plainly
+
+    def predict():
+        net.eval()
+        with torch.no_grad():
+            run("prediction", lambda: net(graph))
+        net.train()
+
+    return predict
 
 
 def reference_layers(graph, device: str, config: gl.ModelConfig) -> tuple[float, float]:
@@ -75,16 +110,19 @@ def reference_layers(graph, device: str, config: gl.ModelConfig) -> tuple[float,
     return predict, train
 
 
-def rows_for(n: int, device: str) -> list[dict]:
+def rows_for(n: int, device: str, cuda_graph: bool = False) -> list[dict]:
     graph = gl.neighbor_graph(liquid(n)).to(device)
     graph.edge_y = torch.randn(graph.num_edges, device=device) * 0.1
     common = {"N": n, "edges": graph.num_edges}
     config, rows = gl.ModelConfig(inputs="thermal"), []
 
     def add(name: str, step, predict=None, repeats: int = 5, note: str = "") -> None:
-        row = {"network": name, **common, "step_s": seconds(step, device, repeats, warmup=2), "note": note}
-        row["predict_s"] = seconds(predict, device, repeats) if predict else None
+        unrecorded = WARM_UP if name.endswith(RECORDED) else 0
+        row = {"network": name, **common, "step_s": seconds(step, device, repeats, 2 + unrecorded), "note": note}
+        row["predict_s"] = seconds(predict, device, repeats, 1 + unrecorded) if predict else None
         row["peak_bytes"], row["peak_process_bytes"] = peak_memory(step, device)
+        if name.endswith(RECORDED):  # replays allocate nothing: what recordings keep
+            row["peak_bytes"], row["peak_process_bytes"] = None, float(torch.cuda.memory_reserved())
         rows.append(row)
         print(table([row], COLUMNS).splitlines()[1], flush=True)
 
@@ -92,14 +130,11 @@ def rows_for(n: int, device: str) -> list[dict]:
         if kernel == "auto" or config.layers * REFERENCE_BYTES * graph.num_edges < 0.8 * free_bytes(device):
             torch.manual_seed(0)
             net = gl.SE3GNN(gl.ModelConfig(inputs="thermal", kernel=kernel)).to(device)
-
-            def predict():
-                net.eval()
-                with torch.no_grad():
-                    net(graph)
-                net.train()
-
-            add(name, se3_step(net, graph), predict, repeats=7 if kernel == "auto" else 3)
+            repeats = 7 if kernel == "auto" else 3
+            for recorded in (False, True)[: 1 + cuda_graph]:
+                free(device)
+                step, predict = se3_step(net, graph, recorded), predicting(net, graph, recorded)
+                add(name + RECORDED * recorded, step, predict, repeats)
         elif 2 * REFERENCE_BYTES * graph.num_edges < free_bytes(device):
             alone, step = reference_layers(graph, device, config)
             note = "sum over single layers: all eight do not fit"
@@ -118,11 +153,10 @@ def rows_for(n: int, device: str) -> list[dict]:
             rows.append({"network": name, **common, "note": "does not fit into the free memory"})
             continue
 
-        def predict(net=net):
-            with torch.no_grad():
-                return net(graph)
-
-        add(name, gnn_step(net, graph, loss), predict)
+        for recorded in (False, True)[: 1 + cuda_graph]:
+            free(device)
+            step, predict = gnn_step(net, graph, loss, recorded), predicting(net, graph, recorded)
+            add(name + RECORDED * recorded, step, predict)
         gc.collect()
     se3("SE3GNN, e3nn's product", "reference")
     times = {row["network"]: row for row in rows}
@@ -145,11 +179,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4096, 16384])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--cuda-graph", action="store_true", help="rows with recorded steps too; needs a GPU")
     chosen = parser.parse_args()
+    if chosen.cuda_graph and chosen.device != "cuda":
+        parser.error(f"--cuda-graph with --device {chosen.device}; expected cuda")
     assert sum(p.numel() for p in BapstGNN().parameters()) == 62_401  # as published
     begun = time.perf_counter()
     print(machine())
-    rows = [row for n in chosen.sizes for row in rows_for(n, chosen.device)]
+    rows = [row for n in chosen.sizes for row in rows_for(n, chosen.device, chosen.cuda_graph)]
     print(table(rows, COLUMNS))
     path = save(
         "step",

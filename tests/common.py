@@ -39,10 +39,11 @@ def mixed(c, seed=0):
 
 
 def trained(train, val, epochs=3, seed=0, net=None, **settings):
-    """A network of that size after some epochs, and their records."""
+    """A network of that size after some epochs, and their records; on the CPU unless a device is named."""
     torch.manual_seed(seed)
     net = net or gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
-    records = list(gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, seed=seed, **settings)))
+    config = gl.TrainConfig(**{"epochs": epochs, "seed": seed, "device": "cpu"} | settings)
+    records = list(gl.fit(net, train, val, config))
     return net, records
 
 

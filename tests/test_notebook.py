@@ -24,7 +24,7 @@ from glasslit.locks import OutputLock
 from tests.common import ROOT
 
 TEMPLATE = ROOT / "book" / "train.ipynb"
-TINY = {"epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "n_train": 1}
+TINY = {"epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "n_train": 1, "device": "cpu"}
 
 
 def run(folder, name="run.ipynb", **parameters):

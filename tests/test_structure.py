@@ -197,9 +197,9 @@ COVERED = {
     "equivariance/kernels/tritongen": "equivariance/kernels/test_gpu",
 }
 """Modules whose tests stand with those of another."""
-BESIDE = {"test_structure", "test_book", "test_notebook", "test_exercises", "test_assignment", "test_benchmarks",
-          "test_cluster", "test_starter"}  # fmt: skip
-"""Tests of what is no module: the house, the book, benchmarks, scripts for clusters, the shipped starter set."""
+BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
+          "test_benchmarks", "test_cluster", "test_starter"}  # fmt: skip
+"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
 
 
 def covered_by(path):

@@ -10,6 +10,8 @@ phi is a small network on a Bessel basis; mix is a linear map over paths and cha
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -126,6 +128,49 @@ def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.
     )
 
 
+@lru_cache(maxsize=64)
+def _repeated(factors: tuple[tuple[float, int], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Each number as often as is said beside it, exact in the given precision."""
+    return torch.cat([torch.full((count,), value, dtype=torch.float64) for value, count in factors]).to(device, dtype)
+
+
+class _Mixed(torch.autograd.Function):
+    """The blocks (N, 2l + 1, channels in), each times its matrix, as e3nn orders features; few and large operations.
+
+    ``weight`` holds the matrices (channels in, channels out) one after the other; ``places`` says which of the
+    products, component by component, stands in each of e3nn's columns.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, places: Tensor, *blocks: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, *blocks)
+        matrices = _matrices(weight, blocks)
+        products = [(b.flatten(0, 1) @ m).view(len(b), -1) for b, m in zip(blocks, matrices, strict=True)]
+        return torch.cat(products, dim=1).index_select(1, places)
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        weight, *blocks = ctx.saved_tensors
+        matrices = _matrices(weight, blocks)
+        shapes = [(m.shape[1], b.shape[1]) for b, m in zip(blocks, matrices, strict=True)]
+        parts = upstream.split([channels * size for channels, size in shapes], dim=1)
+        wide = all(b.shape[2] > channels for b, (channels, _) in zip(blocks, shapes, strict=True))  # as in _Linear
+        on_blocks, on_weight = [], []
+        for block, matrix, part, shape in zip(blocks, matrices, parts, shapes, strict=True):
+            above = part.unflatten(1, shape).transpose(1, 2).reshape(-1, shape[0])
+            on_blocks.append((above @ matrix.T).view_as(block))
+            rows = block.flatten(0, 1)
+            on_weight.append(above.T @ rows if wide else rows.T @ above)
+        whole = torch.cat(on_weight, dim=1).T if wide else torch.cat(on_weight)
+        return (whole.flatten(), None, *on_blocks)
+
+
+def _matrices(weight: Tensor, blocks: Sequence[Tensor]) -> list[Tensor]:
+    """One for each block; all have as many channels out."""
+    channels = [block.shape[2] for block in blocks]
+    return list(weight.view(sum(channels), -1).split(channels))
+
+
 class SE3Convolution(nn.Module):
     """One equivariant convolution: radial weights, coupling, sum over neighbors, mixing.
 
@@ -144,6 +189,8 @@ class SE3Convolution(nn.Module):
     (8x0e+8x1e+8x2e+8x3e, 12)
     """
 
+    places: Tensor
+
     def __init__(
         self,
         irreps_in: o3.Irreps | str,
@@ -160,6 +207,10 @@ class SE3Convolution(nn.Module):
         self.kernel = kernel
         self.radial = radial_mlp(n_basis, hidden, self.coupling.n_weights, dropout)
         self.mixing = o3.Linear(self.coupling.irreps_out, self.irreps_out)
+        # Columns are e3nn's, copy by copy; products come component by component.
+        parts = torch.arange(self.irreps_out.dim).split([kind.dim for kind in self.irreps_out])
+        of_degree = [part.reshape(k.mul, k.ir.dim).T.flatten() for part, k in zip(parts, self.irreps_out, strict=True)]
+        self.register_buffer("places", torch.cat(of_degree).argsort(), persistent=False)
 
     def forward(self, h: Tensor, Y: Tensor, basis: Tensor, graph: Data) -> Tensor:
         """Features (N, irreps_in.dim), harmonics (E, (l_max+1)^2), basis (E, N_b) -> (N, irreps_out.dim)."""
@@ -171,8 +222,6 @@ class SE3Convolution(nn.Module):
 
     def mix(self, messages: tuple[Tensor, ...]) -> Tensor:
         """``self.mixing`` applied component by component: the same map, without e3nn's copies of the messages."""
-        parts = []
-        for number, (block, path) in enumerate(zip(messages, self.mixing.instructions, strict=True)):
-            matrix = path.path_weight * self.mixing.weight_view_for_instruction(number)
-            parts.append(_Linear.apply(block, matrix.T, None).transpose(1, 2).flatten(1))
-        return torch.cat(parts, dim=1)
+        factors = tuple((float(p.path_weight), math.prod(p.path_shape)) for p in self.mixing.instructions)
+        weight = cast(Tensor, self.mixing.weight)
+        return _Mixed.apply(weight * _repeated(factors, weight.dtype, weight.device), self.places, *messages)

@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Batch, Data
 
 from .. import parallel
+from ..equivariance.kernels.plan import join_plans
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..models.baselines import STRENGTHS, Ridge
 from ..models.propensity import PropensityNetwork, check_times
 from ..models.se3 import SE3GNN
+from .capture import plainly, runner
 from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
 from .metrics import pearson
 
@@ -48,6 +51,8 @@ class TrainConfig:
         within each configuration and type, whose mean error is set apart and counts that much
     seed : of the order of graphs, of dropout and of the noise
     device : "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"
+    cuda_graphs : record the step of each configuration as a CUDA graph (:mod:`glasslit.learning.capture`): the same
+        numbers in less time, where Python is slower than the GPU. An SE3GNN, one process, ``batch_size`` 1, held graphs
     checkpoint : file that an unfinished training resumes from; None keeps nothing
 
     Raises
@@ -67,6 +72,7 @@ class TrainConfig:
     level_weight: float | None = None
     seed: int = 0
     device: str = "auto"
+    cuda_graphs: bool = False
     checkpoint: str | Path | None = None
 
     def __post_init__(self) -> None:
@@ -82,6 +88,8 @@ class TrainConfig:
                     name, "of at least 0"
                 )
                 raise ValueError(f"{name} = {value!r}; expected a number {allowed}")
+        if not isinstance(self.cuda_graphs, bool):
+            raise ValueError(f"cuda_graphs = {self.cuda_graphs!r}; expected True or False")
         betas = self.betas if isinstance(self.betas, list | tuple) else ()
         if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
             raise ValueError(f"betas = {self.betas!r}; expected two numbers from 0 to less than 1, as (0.99, 0.999)")
@@ -150,21 +158,31 @@ class _Graphs:
         return self.net.graph(c)
 
     def batches(self, chosen: Sequence[Sequence[int]], epoch: int = 0) -> Iterator[Data]:
-        """One batch of graphs for each list of numbers."""
+        """One batch of graphs for each list of numbers; where that is one, the graph itself, which keeps its plan."""
         numbers = [[(epoch, k) for k in each] for each in chosen]
         if not self.num_workers:
             for each in numbers:
-                yield Batch.from_data_list([self[which] for which in each])
+                graphs = [self[which] for which in each]
+                batch = _together(graphs)
+                if self.held is not None and len(graphs) > 1 and isinstance(self.net, SE3GNN):
+                    join_plans(batch, graphs)
+                yield batch
             return
         loader: DataLoader[Data] = DataLoader(
             self,  # type: ignore[arg-type]
             batch_sampler=numbers,
-            collate_fn=Batch.from_data_list,
+            collate_fn=_together,
             num_workers=self.num_workers,
             generator=torch.Generator(),  # its own: what training draws does not depend on who makes graphs
         )
         for batch in loader:
             yield batch.to(self.device)
+
+
+def _together(graphs: list[Data]) -> Data:
+    if len(graphs) == 1:
+        return graphs[0]
+    return Batch.from_data_list(graphs).to(graphs[0].vector.device)  # PyG makes some of it on the CPU, but for CUDA
 
 
 class _Loss(nn.Module):
@@ -178,20 +196,70 @@ class _Loss(nn.Module):
         return self.net.training_loss(batch, self.level_weight)
 
 
+class _Step:
+    """Gradients of a batch and a step of the optimizer, in which nothing waits for a GPU.
+
+    Parameters
+    ----------
+    loss_of : a batch's loss
+    optimizer : Adam
+    run : :class:`~glasslit.learning.capture.Replayed`, or what calls plainly
+    """
+
+    def __init__(self, loss_of: nn.Module, optimizer: torch.optim.Optimizer, run: Any) -> None:
+        self.loss_of, self.optimizer, self.run = loss_of, optimizer, run
+        self.parameters = list(loss_of.parameters())
+
+    def gradients(self, batch: Data) -> tuple[Tensor, list[Tensor | None]]:
+        """The loss, of all processes together, and the gradient of each parameter."""
+        self.optimizer.zero_grad()
+        loss = self.loss_of(batch)
+        if parallel.several():
+            # Of all particles of the batch, those that this process has: DDP takes the mean over processes.
+            part = batch.num_nodes / int(parallel.total(torch.tensor(batch.num_nodes, device=loss.device)))
+            whole = parallel.total(part * loss.detach())
+            (parallel.world()[1] * part * loss).backward()
+        else:
+            whole = loss.detach()
+            loss.backward()
+        return whole, [p.grad for p in self.parameters]
+
+    def __call__(self, batch: Data) -> Tensor:
+        """The loss before the step, a tensor without dimensions."""
+        whole, gradients = self.run(("training", id(batch)), partial(self.gradients, batch))
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient  # each recording has its own
+        self.optimizer.step()
+        return whole.clone()
+
+
+def adam(net: nn.Module, config: TrainConfig) -> torch.optim.Adam:
+    """The optimizer: on a GPU all parameters in one launch, on a CPU PyTorch's plain loop."""
+    parameters = list(net.parameters())
+    return torch.optim.Adam(
+        parameters,
+        lr=config.learning_rate,
+        betas=config.betas,
+        weight_decay=config.weight_decay,
+        fused=True if parameters[0].device.type == "cuda" else None,
+    )
+
+
 @torch.no_grad()
 def _validate(
-    net: PropensityNetwork, graphs: Iterable[Data], level_weight: float | None
+    net: PropensityNetwork, graphs: Iterable[Data], level_weight: float | None, run: Any = plainly
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Loss, and Pearson's correlation by type, shape (T,); nan where a label is constant counts as 0.
 
     Over the graphs of all processes.
     """
     net.eval()
-    part = []
+    found = []
     for g in graphs:
-        p = net.standardized(g)  # within a type, standardizing does not change a correlation
-        arrays = (p.T.cpu().numpy(), g.y.T.cpu().numpy(), g.types.cpu().numpy())
-        part.append((float(net.loss(g, p, level_weight)), *arrays))
+        p = run(("validation", id(g)), partial(net.standardized, g))
+        found.append((net.loss(g, p, level_weight), p.T, g.y.T, g.types))
+    # Read when all is on its way. Within a type, standardizing does not change a correlation.
+    part = [(float(loss), *(x.cpu().numpy() for x in arrays)) for loss, *arrays in found]
     losses, predictions, labels, types = zip(*parallel.gathered(part), strict=True)
     rho = pearson(predictions, labels, types)
     return float(np.mean(losses)), {kind: np.nan_to_num(values) for kind, values in rho.items()}
@@ -225,7 +293,9 @@ def fit(
     With ``config.checkpoint``, every finished epoch is saved. A training that was killed and is called
     again with the same network, data and settings goes on there; its finished epochs are yielded again,
     at once. On a CPU it ends with bitwise the weights of one that was left in peace (same machine, same
-    number of threads); on a GPU sums are made in changing order, and it ends with the same up to rounding.
+    number of threads). On a GPU the paper's network adds in an order that stays, too: two trainings with one seed
+    ended with the same bits on an NVIDIA H200, seen once, at 845c5e4, before the step was made faster. Baselines, and
+    ``kernel="reference"``, add there in an order that changes, and end with the same up to rounding.
     The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
 
     Where the caller has joined a process group of PyTorch's (``torch.distributed.init_process_group()`` under
@@ -252,7 +322,7 @@ def fit(
         If a set is empty, times or labels do not fit the network, an input is missing, or the checkpoint
         belongs to another training.
     FloatingPointError
-        If the loss is no longer a number.
+        If the loss is no longer a number; told at the end of the epoch, which then is not in the checkpoint.
     """
     config = config or TrainConfig()
     for name, chosen in (("training", train), ("validation", val)):
@@ -267,17 +337,16 @@ def fit(
         net.set_standardization(train)
     graphs = _Graphs(net, train, config.num_workers, config.seed, config.position_noise)
     unseen = _Graphs(net, val, config.num_workers, config.seed)
+    run = runner(config.cuda_graphs, net, device, config.batch_size, graphs.held is not None)
     own = [[k] for k in parallel.share(range(len(val)))]
     if isinstance(net, Ridge):
         yield from _fit_ridge(net, [graphs[0, k] for k in range(len(train))], [unseen[0, k] for k in range(len(val))])
         return
-    optimizer = torch.optim.Adam(
-        net.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
-    )
+    optimizer = adam(net, config)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
     )
-    elsewhere = ("checkpoint", "device", "num_workers")  # where and how it is computed, not what
+    elsewhere = ("checkpoint", "device", "num_workers", "cuda_graphs")  # where and how it is computed, not what
     settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
     identity = training_identity(net, train, val, settings, device)
     state = resume(config.checkpoint, identity, net, optimizer, schedule)
@@ -286,36 +355,32 @@ def fit(
     loss_of: nn.Module = _Loss(net, config.level_weight)
     if parallel.several():
         loss_of = DistributedDataParallel(loss_of, broadcast_buffers=False)  # they are the same already
+    step = _Step(loss_of, optimizer, run)
     yield from history
 
     for epoch in range(len(history) + 1, config.epochs + 1):
         begun = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         net.train()
-        losses = []
+        losses: list[Tensor] = []
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
             torch.manual_seed((config.seed << 20) + epoch)
             order = [parallel.share(each.tolist()) for each in torch.randperm(len(train)).split(config.batch_size)]
             for batch in graphs.batches(order, epoch):
-                optimizer.zero_grad()
-                loss = loss_of(batch)
-                # Of all particles of the batch, those that this process has: DDP takes the mean over processes.
-                part = batch.num_nodes / int(parallel.total(torch.tensor(batch.num_nodes, device=device)))
-                whole = float(parallel.total(part * loss.detach()))
-                if not np.isfinite(whole):
-                    raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
-                (parallel.world()[1] * part * loss).backward()
-                optimizer.step()
-                losses.append(whole)
+                losses.append(step(batch))
+        values = torch.stack(losses).tolist()  # read once an epoch: a GPU is not kept waiting for each
+        if not np.isfinite(values).all():
+            whole = next(v for v in values if not np.isfinite(v))
+            raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
         schedule.step()
-        val_loss, rho = _validate(net, unseen.batches(own), config.level_weight)
+        val_loss, rho = _validate(net, unseen.batches(own), config.level_weight, run)
         val_rho = float(rho[TYPE_NAMES[0]].mean())
         is_best = best is None or val_rho > max(r.val_rho for r in history)
         if is_best:
             best = {name: value.detach().clone() for name, value in net.state_dict().items()}
         record = EpochRecord(
-            epoch, float(np.mean(losses)), val_loss, val_rho, rate, time.perf_counter() - begun, is_best
+            epoch, float(np.mean(values)), val_loss, val_rho, rate, time.perf_counter() - begun, is_best
         )
         history.append(record)
         if parallel.world()[0] == 0:

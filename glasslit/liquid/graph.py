@@ -7,6 +7,7 @@ permutation that takes each edge to its reverse.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,15 @@ INPUTS = tuple(p + e for p in POSITIONS for e in ("", *(f"+{name}" for name in E
 
 
 class NeighborGraph(Data):
-    """PyG ``Data`` whose ``reverse`` counts edges, so that batching shifts it by the number of edges."""
+    """PyG ``Data`` whose ``reverse`` counts edges, so that batching shifts it; its ``cutoff`` stays on the CPU."""
 
     def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
         return self.num_edges if key == "reverse" else super().__inc__(key, value, *args, **kwargs)
+
+    def apply(self, func: Callable[[Any], Any], *args: str) -> NeighborGraph:
+        """As PyG's, but for ``cutoff``, unless it is named: networks check it, and should not wait for a GPU."""
+        names = args or [key for key in self.keys() if key != "cutoff"]
+        return super().apply(func, *names) if names else self
 
 
 def parse_inputs(inputs: str) -> tuple[str, str | None]:

@@ -70,7 +70,7 @@ class PropensityNetwork(nn.Module):
         cutoffs = torch.as_tensor(graph.cutoff).flatten().tolist()  # one, or one for each graph of a batch
         inputs = {graph.inputs} if isinstance(graph.inputs, str) else set(graph.inputs)
         config = self.config
-        if not np.allclose(cutoffs, config.cutoff, rtol=1e-6) or inputs != {config.inputs}:
+        if any(abs(c - config.cutoff) > 1e-6 * config.cutoff for c in cutoffs) or inputs != {config.inputs}:
             raise ValueError(
                 f"a graph with cutoff {sorted(set(cutoffs))} and inputs {sorted(inputs)}; the network was made for "
                 f"{config.cutoff} and {config.inputs!r}: "
@@ -108,9 +108,10 @@ class PropensityNetwork(nn.Module):
         if level_weight is None:
             return error.square().sum(dim=1).mean()
         group = graph.types if graph.batch is None else graph.types + N_TYPES * graph.batch
+        groups = N_TYPES * (1 if graph.batch is None else graph.num_graphs)
 
         def mean(values: Tensor) -> Tensor:
-            return scatter(values, group, reduce="mean")[group]
+            return _group_means(values, group, groups)
 
         level, variance = mean(error), mean((labels - mean(labels)).square())
         scale = torch.where(variance > 1e-12, variance, 1.0)
@@ -178,6 +179,15 @@ class PropensityNetwork(nn.Module):
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers by part."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+
+
+def _group_means(values: Tensor, group: Tensor, groups: int) -> Tensor:
+    """Mean over the rows of each group, in the place of each row; shape of the values."""
+    if values.device.type == "cpu":
+        return scatter(values, group, dim_size=groups, reduce="mean")[group]
+    # Elsewhere adding up by index goes in an order that changes, and the number of groups is not read: it is told.
+    member = (group[:, None] == torch.arange(groups, device=group.device)).to(values)
+    return member @ ((member.T @ values) / member.sum(dim=0).clamp_min(1)[:, None])
 
 
 def _spread(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from glasslit import so3
 from glasslit.equivariance.convolution import SE3Convolution, _Linear, bessel_basis
 from glasslit.equivariance.kernels import contract_scatter
+from glasslit.equivariance.kernels.plan import from_blocks
 from tests.equivariance.test_kernels import PAPER, assert_close, liquid
 
 
@@ -48,6 +49,25 @@ def test_bessel_basis_is_orthonormal_and_ends_at_the_cutoff():
     overlap = torch.trapezoid(basis.T[:, None] * basis.T[None] * r**2, r)
     assert torch.allclose(overlap, torch.eye(10).double(), atol=2e-3)
     assert torch.allclose(basis[-1], torch.zeros(10).double(), atol=1e-14)
+
+
+def test_mixing_is_e3nns_linear_map_and_so_are_its_derivatives():
+    torch.manual_seed(0)
+    layer = SE3Convolution("2x0e+3x1e", channels=4, l_max=2).double()
+    widths = layer.coupling.widths
+    blocks = [torch.randn(5, 2 * o + 1, w, dtype=torch.float64).requires_grad_() for o, w in enumerate(widths)]
+    inputs = [layer.mixing.weight, *blocks]
+    direction = torch.randn(5, layer.irreps_out.dim, dtype=torch.float64)
+    found = []
+    for out in (layer.mix(tuple(blocks)), layer.mixing(from_blocks(tuple(blocks)))):
+        found.append([out, *torch.autograd.grad((out * direction).sum(), inputs, retain_graph=True)])
+    assert_close(*found, 1e-13)
+    small = [block[:2].detach().requires_grad_() for block in blocks]
+    assert torch.autograd.gradcheck(lambda *b: layer.mix(b), small)
+    assert torch.autograd.gradgradcheck(lambda *b: layer.mix(b), small)
+    with torch.no_grad():
+        assert list(layer.state_dict()) == list(SE3Convolution("2x0e+3x1e", 4, 2).state_dict())
+    assert "places" not in layer.state_dict()
 
 
 def test_the_linear_map_of_many_rows_has_its_own_gradients_first_and_second():

@@ -62,7 +62,7 @@ def results(kernel, inputs, graph, coupling, direction=None):
     weights = weights[0] if len(weights) == 1 else RadialWeights(*weights)
     out = contract_scatter(h, Y, weights, graph, coupling, kernel)
     generator = torch.Generator().manual_seed(99)
-    direction = torch.randn(out.shape, dtype=torch.float64, generator=generator).to(out.dtype)
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=generator).to(out)
     return [out.detach(), *torch.autograd.grad((out * direction).sum(), inputs)]
 
 
@@ -289,6 +289,32 @@ def test_plans_do_not_outlive_their_graphs():
         del batch
         gc.collect()
         assert len(plan._plans) == before
+
+
+@pytest.mark.parametrize("reverse", [True, False])
+def test_the_plan_of_a_batch_is_joined_from_those_of_its_graphs(monkeypatch, reverse):
+    graphs = [liquid(n=n) for n in (60, 90, 40)]
+    if not reverse:
+        del graphs[1].reverse
+    graphs = [*graphs, gl.liquid.graph.NeighborGraph(edge_index=torch.zeros(2, 0, dtype=torch.int64), num_nodes=3)]
+    graphs[-1].update({"reverse": torch.zeros(0, dtype=torch.int64)})
+    names = ("edge_index", "num_nodes", "reverse", "walk_index")
+    shared = [Data(**{k: g[k] for k in names if k in g}) for g in graphs]
+    edge_index = torch.cat([g.edge_index + shift for g, shift in zip(shared, (0, 60, 150, 190), strict=True)], dim=1)
+    made = plan._make_plan(edge_index, 193, None, None)
+    batch = Data(edge_index=edge_index)
+    plan.join_plans(batch, shared)
+    monkeypatch.setattr(plan, "_make_plan", None)  # it is known: nothing is read
+    found = plan.plan_of(batch, 193)
+    for name in ("sender", "receiver", "rows"):
+        assert torch.equal(getattr(found, name), getattr(made, name))
+    assert (found.reverse is not None) == reverse
+    assert found.walk.sort().values.tolist() == list(range(193))
+    assert [int(w.max()) for w in found.walk.split([60, 90, 40, 3])] == [59, 149, 189, 192]
+    if reverse:
+        assert torch.equal(found.sender[found.reverse], found.receiver)
+        assert torch.equal(found.receiver[found.reverse], found.sender)
+        assert sorted(found.reverse.tolist()) == list(range(edge_index.shape[1]))
 
 
 @pytest.mark.parametrize("wrong", [[0, 0, 2, 3], [-3, 0, 3, 2], [1, 0, 3, 9], [1, 0]])

@@ -33,7 +33,7 @@ def interrupted(tmp_path, train, val, epochs=4):
     path = tmp_path / "unfinished.pt"
     torch.manual_seed(0)
     net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
-    running = gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, checkpoint=path))
+    running = gl.fit(net, train, val, gl.TrainConfig(epochs=epochs, checkpoint=path, device="cpu"))
     next(running)
     running.close()
     return path

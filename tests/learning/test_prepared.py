@@ -186,7 +186,8 @@ def test_scores_on_glassbench_stand_beside_the_published_ceiling(benchmark, cach
     assert "ceiling" not in gl.evaluate(net, split["train"], elsewhere)["test"]["A"]
 
 
-TINY = {"T": 0.50, "epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "times": [21.7, 217.0], "batch_size": 3}
+SIZES = {"layers": 1, "channels": 2, "l_max": 1}
+TINY = SIZES | {"T": 0.50, "epochs": 3, "times": [21.7, 217.0], "batch_size": 3, "device": "cpu"}
 
 
 def test_the_notebook_trains_on_a_folder_in_one_process_or_two(benchmark, cache, tmp_path):

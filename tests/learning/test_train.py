@@ -40,7 +40,7 @@ def test_starter_data_shuffled_labels_teach_nothing():
     ]
     torch.manual_seed(0)
     net = gl.SE3GNN(gl.ModelConfig(**(SMALL | {"n_times": 1})))
-    list(gl.fit(net, splits[0], splits[1], gl.TrainConfig(epochs=20, learning_rate=0.01)))
+    list(gl.fit(net, splits[0], splits[1], gl.TrainConfig(epochs=20, learning_rate=0.01, device="cpu")))
     scores = gl.evaluate(net, splits[0], splits[2])["test"]["A"]
     assert abs(scores["pooled"][0]) < 0.1
     assert abs(scores["mean"][0]) < 0.1
@@ -58,7 +58,7 @@ def test_fit_leaves_the_random_state_of_its_caller_alone():
     torch.manual_seed(5)
     net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal"))
     before = torch.get_rng_state()
-    for _ in gl.fit(net, train, val, gl.TrainConfig(epochs=2)):
+    for _ in gl.fit(net, train, val, gl.TrainConfig(epochs=2, device="cpu")):
         assert torch.equal(torch.get_rng_state(), before)
 
 

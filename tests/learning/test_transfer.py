@@ -18,7 +18,7 @@ from glasslit.learning.transfer import (
 from glasslit.testing import random_liquid, shuffle_labels
 from tests.common import ROOT
 
-SHORT = gl.TrainConfig(epochs=2, learning_rate=1e-4)
+SHORT = gl.TrainConfig(epochs=2, learning_rate=1e-4, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_the_representation_is_frozen_and_the_model_left_alone(model, warm):
     with torch.no_grad():
         assert torch.equal(anew.features(graph), model.features(graph))
     assert anew.times.tolist() == [0.104, 1.65, 5.2]
-    tuned = fine_tune(model, warm["train"][:1], warm["val"], gl.TrainConfig(epochs=1, learning_rate=1e-3))
+    tuned = fine_tune(model, warm["train"][:1], warm["val"], gl.TrainConfig(epochs=1, learning_rate=1e-3, device="cpu"))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert tuned.config.n_times == 3
 
@@ -145,11 +145,11 @@ def test_fine_tuning_is_kept_only_where_validation_gains(model, warm):
     raw = gl.SE3GNN(gl.ModelConfig(layers=1, channels=2, l_max=1, n_times=3, dropout=0.0))
     raw.set_standardization(train)
     start = refit_decoder(raw, train, val)
-    good = fine_tune(raw, train, val, gl.TrainConfig(epochs=8, learning_rate=0.02), records.append)
+    good = fine_tune(raw, train, val, gl.TrainConfig(epochs=8, learning_rate=0.02, device="cpu"), records.append)
     assert [r.epoch for r in records] == list(range(1, 9))
     assert mean_rho(good, val).mean() == pytest.approx(max(r.val_rho for r in records), abs=1e-5)
     assert mean_rho(good, val).mean() > mean_rho(start, val).mean()
-    bad = fine_tune(raw, train, val, gl.TrainConfig(epochs=1, learning_rate=5.0))
+    bad = fine_tune(raw, train, val, gl.TrainConfig(epochs=1, learning_rate=5.0, device="cpu"))
     assert all(torch.equal(a, b) for a, b in zip(bad.state_dict().values(), start.state_dict().values(), strict=True))
     warmer = fine_tune(model, train, val, SHORT)
     assert torch.equal(warmer.energy_mean, model.energy_mean), "inputs stay as the network was trained to see them"
@@ -190,6 +190,7 @@ def test_bad_input_is_named(model, warm):
 def test_fit_can_keep_the_standardization(warm):
     net = gl.SE3GNN(gl.ModelConfig(layers=1, channels=2, l_max=1, n_times=3))
     for keep in (True, False):
-        list(gl.fit(net, warm["train"][:1], warm["val"], gl.TrainConfig(epochs=1), standardize=not keep))
+        once = gl.TrainConfig(epochs=1, device="cpu")
+        list(gl.fit(net, warm["train"][:1], warm["val"], once, standardize=not keep))
         assert torch.isnan(net.label_times).all() == keep
         assert torch.equal(net.target_mean, torch.zeros(2, 3)) == keep

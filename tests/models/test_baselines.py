@@ -184,7 +184,7 @@ def test_learns_what_can_be_learned(name, rate):
     train, val, test = [planted(0), planted(1)], [planted(2)], planted(3)
     torch.manual_seed(0)
     net = baseline(name, **SMALL)
-    records = list(gl.fit(net, train, val, gl.TrainConfig(epochs=40, learning_rate=rate)))
+    records = list(gl.fit(net, train, val, gl.TrainConfig(epochs=40, learning_rate=rate, device="cpu")))
     rho = gl.pearson(net.predict(test), test.propensity, test.types)["A"]
     assert (rho > 0.6).all(), rho  # 800 particles: chance is 0.04
     assert max(r.val_rho for r in records) > 0.6
@@ -194,12 +194,12 @@ def test_learns_what_can_be_learned(name, rate):
 def test_ridge_learns_nothing_from_shuffled_labels_and_chooses_on_validation_only():
     train, val, test = ([shuffle_labels(planted(k), seed=k)] for k in range(3))
     net = baseline("ridge", **SMALL)
-    records = list(gl.fit(net, train, val))
+    records = list(gl.fit(net, train, val, gl.TrainConfig(device="cpu")))
     rho = gl.pearson([net.predict(c) for c in test], [c.propensity for c in test], [c.types for c in test])["A"]
     assert np.abs(rho).max() < 0.15  # 800 particles: 0.035 is one standard error
     assert [r.learning_rate for r in records] == list(STRENGTHS)
     again = baseline("ridge", **SMALL)
-    list(gl.fit(again, train, test))  # other validation, other choice
+    list(gl.fit(again, train, test, gl.TrainConfig(device="cpu")))  # other validation, other choice
     assert not torch.equal(again.decoder.weight, net.decoder.weight)
 
 

@@ -37,7 +37,7 @@ def test_what_a_network_was_trained_on_is_kept(tmp_path):
     split = {s: gl.load("starter", T=0.56, split=s) for s in ("train", "val")}
     net = gl.SE3GNN(gl.ModelConfig.laptop(n_times=7, layers=1, channels=1, l_max=0))
     assert net.trained_on is None
-    list(gl.fit(net, split["train"], split["val"], gl.TrainConfig(epochs=1)))
+    list(gl.fit(net, split["train"], split["val"], gl.TrainConfig(epochs=1, device="cpu")))
     assert net.trained_on == conditions(split["train"], 2.0, "thermal+E_IS")
     gl.save_model(net, tmp_path / "model.pt")
     assert gl.load_model(tmp_path / "model.pt").trained_on == net.trained_on

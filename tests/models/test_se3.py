@@ -163,3 +163,23 @@ def test_without_angular_features_a_network_sees_distances_only(layers):
         row, bent = (net.eval().predict(c)[:, 0] for c in environments.values())
         assert np.allclose(row, bent, rtol=0, atol=1e-12) == (l_max == 0)
         assert (np.abs(row - bent).max() > 1e-4) == (l_max > 0)
+
+
+def test_a_step_keeps_no_weight_of_an_edge():
+    """For the backward pass: of the edges 16 numbers a layer, a few times, where the radial network gives 284."""
+    c = random_liquid(200)
+    net = gl.SE3GNN(gl.ModelConfig(layers=3, inputs="thermal", n_times=2))
+    graph = net.graph(c)
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = net.training_loss(graph)
+    loss.backward()
+    of_edges = [t for t in kept.values() if t.shape[:1] == (graph.num_edges,)]
+    assert max(t[0].numel() for t in of_edges) == 16
+    once, each_layer = 16 + 10, 3 * 16  # harmonics and radial functions; after ReLU, the mask, after dropout
+    assert sum(t[0].numel() for t in of_edges) <= once + 3 * each_layer

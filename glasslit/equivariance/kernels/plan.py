@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -130,6 +132,27 @@ def plan_of(graph: Data, n_nodes: int) -> Plan:
         known = (version, _make_plan(edge_index, n_nodes, graph.get("reverse"), graph.get("walk_index")))
         _plans[edge_index] = known
     return known[1]
+
+
+def join_plans(batch: Data, graphs: Sequence[Data]) -> None:
+    """Make the plan of a batch from the plans of its graphs, so that its edges, which a GPU may hold, are not read."""
+    plans = [plan_of(graph, int(graph.num_nodes)) for graph in graphs]
+    nodes = list(accumulate((len(p.rows) - 1 for p in plans), initial=0))
+    edges = list(accumulate((len(p.sender) for p in plans), initial=0))
+
+    def joined(parts: list[Tensor], shifts: list[int]) -> Tensor:
+        return torch.cat([part + shift for part, shift in zip(parts, shifts, strict=False)])
+
+    reverse = [p.reverse for p in plans if p.reverse is not None]
+    plan = Plan(
+        joined([p.sender for p in plans], nodes),
+        joined([p.receiver for p in plans], nodes),
+        joined([*(p.rows[:-1] for p in plans), plans[-1].rows[-1:]], [*edges[:-1], edges[-2]]),
+        joined(reverse, edges) if len(reverse) == len(plans) else None,
+        joined([p.walk for p in plans], nodes),
+    )
+    edge_index = batch.edge_index
+    _plans[edge_index] = ((None if edge_index.is_inference() else edge_index._version, nodes[-1]), plan)
 
 
 def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None, walk: Tensor | None) -> Plan:

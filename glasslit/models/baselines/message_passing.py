@@ -56,8 +56,9 @@ class BapstGNN(Baseline):
     def _vectors(self, graph: Data) -> Tensor:
         vectors = graph.vector / self.config.cutoff
         if self.training:
-            signs = torch.randint(0, 2, (3,)) * 2 - 1
-            vectors = vectors[:, torch.randperm(3)] * signs.to(vectors)
+            signs = (torch.randint(0, 2, (3,)) * 2 - 1).tolist()
+            axes = torch.randperm(3).tolist()  # as numbers: tensors from the CPU would keep a GPU waiting
+            vectors = torch.stack([sign * vectors[:, axis] for sign, axis in zip(signs, axes, strict=True)], dim=1)
         return vectors
 
     def latent(self, graph: Data) -> tuple[Tensor, Tensor]:
