@@ -4,7 +4,7 @@
 
 Weights come as in the network, from the 16 numbers an edge that the radial network hands over. Errors are relative to
 the reference in double precision. The package's own kernel is timed with several limits of registers per thread: the
-one in kernels/ptx.py was chosen from counts. Under two minutes; written to results/layer_gpu_<card>.json.
+one in kernels/ptx.py was chosen from counts. Under two minutes; written to results/gpu_layer_<card>.json.
 """
 
 from __future__ import annotations
@@ -63,7 +63,13 @@ def measure(name: str, graph, Y, inputs, upstream, exact) -> dict:
     begun = time.perf_counter()
     found = step(name, graph, Y, inputs, upstream)
     torch.cuda.synchronize()
-    row = {"kernel": name, "first_call_s": time.perf_counter() - begun, "error": max(errors(found, exact))}
+    row = {
+        "kernel": name,
+        "N": len(inputs[0]),
+        "edges": graph.num_edges,
+        "first_call_s": time.perf_counter() - begun,
+        "error": max(errors(found, exact)),
+    }
     with torch.no_grad():
         row["forward_s"] = seconds(lambda: layer(name, graph, Y, inputs), "cuda", repeats=20, warmup=3)
     row["both_s"] = seconds(lambda: step(name, graph, Y, inputs, upstream), "cuda", repeats=20, warmup=3)
@@ -117,5 +123,5 @@ if __name__ == "__main__":
         "seconds": time.perf_counter() - begun,
         "rows": rows,
     }
-    print(f"written: {save('layer_gpu', 'cuda', content)}")
+    print(f"written: {save('gpu_layer', 'cuda', content)}")
     folder.cleanup()

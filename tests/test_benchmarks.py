@@ -101,7 +101,17 @@ def test_stored_results_carry_their_card(path):
     if path.stem.startswith("engines"):
         assert {row["T"] for row in stored["rows"]} == {0.56, 0.64}
         return
+    if path.stem == "gpu_kernel_counts":
+        assert "not run" in stored["compiled_for"]
+        assert all(row["ATOM"] == row["RED"] == 0 for row in stored["rows"])
+        assert all(
+            row["registers"] <= 168 and row["spilled_bytes"] < 256 for row in stored["rows"] if row["kernel"] == "gpu"
+        )
+        return
     sizes = {row["N"] for row in stored["rows"]}
+    if path.stem.startswith("gpu_layer"):
+        assert all(row["error"] < 1e-5 and row["same_bits"] for row in stored["rows"])
+        return
     if path.stem.startswith("simulate"):
         assert sizes == {1000, 4096}
         assert all(row["particle-steps/s"] > 0 for row in stored["rows"])

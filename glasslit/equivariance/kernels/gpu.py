@@ -22,7 +22,7 @@ from .autograd import Contract
 from .coupling import Coupling
 from .gradients import Backward, Harmonics
 from .packing import Packing, packing, table
-from .plan import Plan, RadialWeights, Weights
+from .plan import Plan, RadialWeights, Weights, dense
 from .programs import Forward, gather
 from .ptx import VERSION, WARP, Writer
 
@@ -156,6 +156,8 @@ def run(packed: Packing, function: str, n_nodes: int, n_edges: int, tensors: dic
 
 def contract(h: Tensor, Y: Tensor, weights: Weights, plan: Plan, coupling: Coupling) -> tuple[Tensor, ...]:
     """See :func:`glasslit.equivariance.kernels.contract`."""
+    if not isinstance(weights, Tensor) and not packing(coupling, weights.x.shape[1]).fits(h.dtype == torch.float64):
+        weights = dense(weights)
     parts = (weights, None, None) if isinstance(weights, Tensor) else weights
     return Contract.apply(h, Y, *parts, plan, coupling, sys.modules[__name__])
 

@@ -122,9 +122,9 @@ class Backward(EdgeByEdge):
 
     def prepare_map(self) -> None:
         m, n_terms, single = self.m, len(self.share.terms), self.share.quads == 1
-        self.stride = n_terms * self.width + 4  # numbers of an edge in the block's own memory, and 4 against conflicts
         edges, inputs = WARP // self.share.quads, range(0, self.packed.hidden_padded, WARP // 2)
-        m.tile_reserve(self.stride * edges + len(inputs) * n_terms * 4 * WARP)
+        self.stride, numbers = self.packed.tile(self.share)
+        m.tile_reserve(numbers)
         half = m.iand(m.lane, 1)  # of the channels; or of the edges, where a thread has all channels
         self.first_edge = m.imul(half, 16) if single else m.imul(half, 0)
         self.tile_quad = m.imul(half, 0) if single else m.imul(half, 4)

@@ -16,6 +16,10 @@ SUMS = 20
 """Components of the result that one share of the forward pass sums up, at most (but for one term's): registers."""
 
 
+TILE_BYTES = 48 * 1024
+"""Of a block's own memory, at most."""
+
+
 class Share(NamedTuple):
     """Terms of one slot that a thread works on together, and the rows of the grid that do so: one a block of channels.
 
@@ -92,6 +96,20 @@ class Packing:
             first = found[-1].first + found[-1].blocks if found else 0
             found.append(Share(slot, tuple(terms), self.quads[slot], first, self.blocks[slot]))
         return found
+
+    def tile(self, share: Share) -> tuple[int, int]:
+        """(numbers of an edge, numbers in all) that a block of the backward pass keeps for the gradient of W.
+
+        The gradients before the ReLU of a warp's edges, four numbers apart against conflicts; then the sums, four for
+        each thread, term and 16 columns of x.
+        """
+        stride = len(share.terms) * 4 * share.quads + 4
+        return stride, stride * (32 // share.quads) + -(-self.hidden_padded // 16) * len(share.terms) * 4 * 32
+
+    def fits(self, double: bool) -> bool:
+        """Whether a block's own memory holds what it keeps; not so for a wide radial network."""
+        numbers = max((self.tile(share)[1] for share in self.shares("backward")), default=0)
+        return not self.hidden or numbers * (8 if double else 4) <= TILE_BYTES
 
     def grid(self, function: str, n_nodes: int, n_edges: int) -> tuple[int, int]:
         """Blocks: of nodes or edges, by share and block of channels."""

@@ -19,6 +19,7 @@ from glasslit.equivariance.kernels.packing import Packing, packing, table
 from glasslit.equivariance.kernels.plan import plan_of
 from glasslit.equivariance.kernels.ptx import REGISTERS, VERSION, Writer
 from tests.equivariance import test_kernels
+from tests.equivariance.kernels.ptx_interpreter import Program
 from tests.equivariance.test_kernels import COUPLINGS, GRAPHS, PAPER, assert_close, graph_of, liquid, random_inputs
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -60,6 +61,10 @@ def test_equals_the_reference_with_every_gradient(coupling, hidden):
 
 def test_wide_radial_network():
     compare(TRIANGLE, 5, COUPLINGS[3], hidden=33)
+    assert packing(PAPER, 64).fits(double=False)
+    assert not packing(PAPER, 128).fits(double=True)
+    compare(TRIANGLE, 5, COUPLINGS[4], hidden=1600)  # more than a block's own memory holds: weights are stored
+    assert not packing(COUPLINGS[4], 1600).fits(double=False)
 
 
 @pytest.mark.parametrize("coupling", [COUPLINGS[0], PAPER], ids=lambda c: c.irreps_in)
@@ -240,6 +245,36 @@ def test_registers_of_the_papers_network(tmp_path):
         registers, spilled = (int(said.split(word)[0].split()[-1]) for word in (" registers", " bytes spill stores"))
         assert registers <= REGISTERS
         assert spilled <= 128, f"{function}: {spilled} bytes of registers go to memory"
+
+
+@pytest.mark.parametrize("double", [False, True])
+@pytest.mark.parametrize("coupling", [Coupling("5x0e+2x1e", 1), Coupling("3x0e", 1), PAPER], ids=str)
+def test_what_is_written_means_what_is_emulated(monkeypatch, coupling, double):
+    """All four programs once more, from their PTX, by an interpreter that knows nothing of how it was written."""
+    if DEVICE == "cuda":
+        pytest.skip("a GPU reads PTX itself")
+    programs = []
+
+    def interpret(write, grid, tensors, integers, double):
+        names = [*tensors, *integers]
+        function = next(f for f in FUNCTIONS if names[:-2] == gpu.pointers(packing(coupling, hidden), f))
+        program = Program(gpu.text(packing(coupling, hidden), function, double).removeprefix(VERSION))
+        assert [name for _, name in program.parameters] == names
+        memory, arguments = [], dict(integers)
+        for n, (name, tensor) in enumerate(tensors.items(), start=1):
+            arguments[name] = n << 32
+            memory.append((n << 32, tensor.detach().numpy().reshape(-1).view("uint8")))
+        program.run(grid, arguments, memory)
+        programs.append(function)
+
+    for hidden in (0, 5, 16):
+        graph = graph_of([(0, 1), (1, 0), (2, 1), (0, 2), (1, 2)], 4)
+        inputs = random_inputs(coupling, graph, 4, torch.float64 if double else torch.float32, hidden or None)
+        expected = gpu_results(inputs, graph, coupling)
+        with monkeypatch.context() as patch:
+            patch.setattr(gpu.emulator, "emulate", interpret)
+            assert_close(gpu_results(inputs, graph, coupling), expected, 1e-14 if double else 1e-6)
+    assert set(programs) == set(FUNCTIONS)
 
 
 def test_writer_and_emulator_know_the_same_operations():
