@@ -24,7 +24,7 @@ from .gradients import Backward, Harmonics
 from .packing import Packing, packing, table
 from .plan import Plan, RadialWeights, Weights, dense
 from .programs import Forward, gather
-from .ptx import VERSION, WARP, Writer
+from .ptx import TARGET, VERSION, WARP, Writer
 
 L_MAX = 4
 """Highest degree compiled: sums over edges stay in registers."""
@@ -71,8 +71,8 @@ def _fails_on(device: torch.device) -> str | None:
         return "an AMD GPU does not know PTX"
     try:
         major, minor = torch.cuda.get_device_capability(device)
-        if major < 7:
-            return f"compute capability {major}.{minor} is below 7.0"
+        if (major, minor) < TARGET:
+            return f"compute capability {major}.{minor} is below {TARGET[0]}.{TARGET[1]}"
         error = error_of_a_small_problem(device)
     except (OSError, RuntimeError, AssertionError) as problem:
         return str(problem)

@@ -21,8 +21,10 @@ WARP = 32
 """Threads of a block."""
 REGISTERS = 168
 """Of a thread, at most, in single precision: so 12 warps fit a multiprocessor of 65,536."""
+TARGET = (7, 5)
+"""Lowest compute capability; CUDA 13 compiles for none below."""
 VERSION = """.version 7.0
-.target sm_70
+.target sm_75
 .address_size 64
 """
 

@@ -53,8 +53,11 @@ def compare(graph, n_nodes, coupling, hidden=None, seed=0):
         assert_close(gpu_results(inputs, graph, coupling), expected, tolerance)
 
 
-@pytest.mark.parametrize("hidden", [None, 16, 5])
-@pytest.mark.parametrize("coupling", [*COUPLINGS, Coupling("40x0e+3x1e", 1)], ids=lambda c: c.irreps_in)
+@pytest.mark.parametrize(
+    ("coupling", "hidden"),
+    [(c, h) for c in (*COUPLINGS, Coupling("40x0e+3x1e", 1)) for h in (None, 16, 5) if c.l_max < 3 or h != 5],
+    ids=lambda value: value.irreps_in if isinstance(value, Coupling) else str(value),
+)  # a GPU compiles for each: a second at l_max 3, some at 4
 def test_equals_the_reference_with_every_gradient(coupling, hidden):
     compare(TRIANGLE, 5, coupling, hidden)
 
@@ -380,7 +383,7 @@ def test_the_kernel_checks_itself_before_it_is_used(monkeypatch, caplog):
     monkeypatch.setattr(gpu, "error_of_a_small_problem", no_driver)
     assert "cannot open" in check(torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
-    assert check(torch.device("cuda")) == "compute capability 6.1 is below 7.0"
+    assert check(torch.device("cuda")) == "compute capability 6.1 is below 7.5"
 
 
 def test_what_it_cannot_take():
