@@ -101,6 +101,13 @@ def test_stored_results_carry_their_card(path):
     if path.stem.startswith("engines"):
         assert {row["T"] for row in stored["rows"]} == {0.56, 0.64}
         return
+    if path.stem == "gpu_kernel_counts":
+        assert "not run" in stored["compiled_for"]
+        assert all(row["ATOM"] == row["RED"] == 0 for row in stored["rows"])
+        assert all(
+            row["registers"] <= 168 and row["spilled_bytes"] < 256 for row in stored["rows"] if row["kernel"] == "gpu"
+        )
+        return
     sizes = {row["N"] for row in stored["rows"]}
     if path.stem.startswith("gpu_counts"):
         assert sizes == {1000, 4096}
@@ -108,6 +115,9 @@ def test_stored_results_carry_their_card(path):
         for loop in ("loop over pairs", "loop over candidates"):
             then, now = (stored[f"instructions, {name}"]["advance float32"][loop] for name in ("845c5e4", "now"))
             assert now["instructions"] < then["instructions"]
+        return
+    if path.stem.startswith("gpu_layer"):
+        assert all(row["error"] < 1e-5 and row["same_bits"] for row in stored["rows"])
         return
     if path.stem.startswith("simulate"):
         assert sizes == {1000, 4096}
@@ -130,7 +140,19 @@ def test_stored_results_carry_their_card(path):
         held, *others = (row["process_GB"] for row in stored["rows"])
         assert max(others) < held
         return
-    assert sizes == ({1000} if path.stem.startswith("steps") else {1000, 4096, 16384})
+    if path.stem.startswith("versions"):
+        assert stored["other_revision"] != stored["card"]["git_revision"]
+        assert stored["ratio"] == np.median([row["ratio"] for row in stored["rows"]])
+        assert all(row["ratio"] == row["other_s"] / row["step_s"] for row in stored["rows"])
+        return
+    if path.stem.startswith("layer_cpu"):
+        fair = {row["N"]: row for row in stored["rows"] if row["layer"] == "e3nn, memory kept"}
+        assert set(fair) == sizes
+        for row in stored["rows"]:
+            of = fair[row["N"]]["forward_s"] / row["forward_s"]
+            assert row["forward_times_faster_than_e3nn"] == pytest.approx(of), "over e3nn at its fairest"
+    expected = {"steps": {1000}, "layer_nvidia-h200": {4096}, "step_nvidia-h200": {4096}}
+    assert sizes == expected.get(path.stem.removesuffix("_cpu"), {1000, 4096})
     assert all("note" in row or row.get("forward_s") or row.get("step_s") for row in stored["rows"])
 
 

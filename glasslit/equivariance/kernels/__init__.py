@@ -16,13 +16,13 @@ from functools import cache
 from torch import Tensor
 from torch_geometric.data import Data
 
-from . import cpu, gpu, reference
+from . import cpu, gpu, reference, triton_gpu
 from .coupling import Coupling
 from .plan import RadialWeights, Weights, from_blocks, plan_of
 
 __all__ = ["KERNELS", "Coupling", "RadialWeights", "check_kernel", "contract", "contract_scatter", "select"]
 
-KERNELS = {"cpu": cpu, "gpu": gpu, "reference": reference}
+KERNELS = {"cpu": cpu, "gpu": gpu, "triton": triton_gpu, "reference": reference}
 """By name; "auto" takes the first that can."""
 
 

@@ -14,7 +14,7 @@ from .plan import Plan, RadialWeights
 
 
 class Contract(torch.autograd.Function):
-    """Forward and backward by an engine: :mod:`~glasslit.equivariance.kernels.cpu` or that of the GPU.
+    """Forward and backward by an engine: :mod:`~glasslit.equivariance.kernels.cpu` or one of those of GPUs.
 
     Where a gradient is itself to be differentiated (``create_graph=True``), it is made with the reference.
     """
