@@ -22,7 +22,7 @@ import torch
 from bench_layer import COUPLING, problem
 from common import machine, peak_memory, save, seconds, table
 
-from glasslit.equivariance.kernels import KERNELS, RadialWeights, gpu, ptx
+from glasslit.equivariance.kernels import KERNELS, RadialWeights, ptx, ptx_gpu
 from glasslit.equivariance.kernels.plan import plan_of
 from glasslit.provenance import data_hash
 
@@ -86,7 +86,7 @@ def measure(name: str, graph, Y, inputs, upstream, exact) -> dict:
 def run(n: int, limits: list[int]) -> list[dict]:
     _, graph, Y, named = problem(n, "cuda")
     inputs = list(named.values())
-    reason = gpu.unavailable(inputs[0], COUPLING)
+    reason = ptx_gpu.unavailable(inputs[0], COUPLING)
     print("the package's own kernel:", reason or "checks itself and agrees with the reference")
     doubles = [value.detach().double().requires_grad_() for value in inputs]
     with torch.no_grad():
@@ -96,10 +96,10 @@ def run(n: int, limits: list[int]) -> list[dict]:
     rows = []
     for limit in [] if reason else limits:
         ptx.REGISTERS = limit
-        gpu.compiled.cache_clear()
-        rows.append(measure("gpu", graph, Y, inputs, upstream, exact) | {"registers": limit})
+        ptx_gpu.compiled.cache_clear()
+        rows.append(measure("ptx", graph, Y, inputs, upstream, exact) | {"registers": limit})
         print(table(rows[-1:], COLUMNS).splitlines()[1], flush=True)
-    rows.append(measure("triton", graph, Y, inputs, upstream, exact))
+    rows.append(measure("gpu", graph, Y, inputs, upstream, exact))
     return rows
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from common import RESULTS, table
 
-from glasslit.equivariance.kernels import Coupling, gpu, triton_gpu
+from glasslit.equivariance.kernels import Coupling, gpu, ptx_gpu
 from glasslit.equivariance.kernels.packing import EDGES, Packing
 from glasslit.equivariance.kernels.ptx import WARP, Writer
 from glasslit.equivariance.kernels.tritongen import shares
@@ -68,7 +68,7 @@ def told(cubin: Path) -> dict:
 def in_ptx(coupling: Coupling, function: str, folder: Path) -> dict:
     """One of the package's programs."""
     begun = cpu_seconds()
-    text = gpu.text(Packing(coupling, HIDDEN), function, double=False)
+    text = ptx_gpu.text(Packing(coupling, HIDDEN), function, double=False)
     written = cpu_seconds() - begun
     source, cubin = folder / f"{function}.ptx", folder / f"{function}{coupling.dim_in}.cubin"
     source.write_text(text)
@@ -87,7 +87,7 @@ def in_triton(coupling: Coupling, function: str, share: int, folder: Path) -> di
     from triton.compiler import ASTSource
 
     channels = 1 << (max(mul for mul, _ in coupling.slots) - 1).bit_length()
-    code = triton_gpu.compiled(coupling, function, share)
+    code = gpu.compiled(coupling, function, share)
     names = code.arg_names
     kinds = {n: "*i64" if n in ("rows", "edges", "ends") else "*fp32" for n in names}
     kinds |= {"EDGES": "constexpr", "CHANNELS": "constexpr"}
@@ -128,7 +128,7 @@ class Counting(Writer):
     """Writes a share's program and counts what a warp does for one step: 16 or 32 edges."""
 
     def __init__(self, packed: Packing, function: str) -> None:
-        super().__init__(function, gpu.pointers(packed, function), gpu.INTEGERS, double=False)
+        super().__init__(function, ptx_gpu.pointers(packed, function), ptx_gpu.INTEGERS, double=False)
         self.lines = Lines()
 
     def loop(self, start, stop, step):
@@ -144,7 +144,7 @@ class Counting(Writer):
 def warp_instructions(packed: Packing, function: str, n_edges: int) -> Counter[str]:
     """What all warps do for all edges; forward, the threads of a node wait for its last edge: 13 % more steps."""
     total: Counter[str] = Counter()
-    program = {"forward": gpu.Forward, "backward": gpu.Backward, "harmonics": gpu.Harmonics}[function]
+    program = {"forward": ptx_gpu.Forward, "backward": ptx_gpu.Backward, "harmonics": ptx_gpu.Harmonics}[function]
     for share in packed.shares(function):
         machine = Counting(packed, function)
         program(machine, packed, share).run()
@@ -215,7 +215,7 @@ if __name__ == "__main__":
         rows, first_step = [], 0.0
         for label, coupling in COUPLINGS.items():
             for function in ("forward", "backward", "gather", "harmonics"):
-                row = {"kernel": "gpu", "coupling": label, "function": function} | in_ptx(coupling, function, folder)
+                row = {"kernel": "ptx", "coupling": label, "function": function} | in_ptx(coupling, function, folder)
                 first_step += (row["write_cpu_s"] + row["compile_cpu_s"]) * (function != "harmonics")
                 rows.append(row)
         triton_first_step = 0.0
@@ -240,7 +240,7 @@ if __name__ == "__main__":
     content = {
         "card": made,
         "compiled_for": "compute capability 9.0; compiled by ptxas, not run on a GPU",
-        "first_step_compile_cpu_s": {"gpu": first_step, "triton": triton_first_step},
+        "first_step_compile_cpu_s": {"ptx": first_step, "triton": triton_first_step},
         "assumed_card": CARD,
         "rows": rows,
         "prediction": predicted,

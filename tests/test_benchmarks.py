@@ -105,7 +105,7 @@ def test_stored_results_carry_their_card(path):
         assert "not run" in stored["compiled_for"]
         assert all(row["ATOM"] == row["RED"] == 0 for row in stored["rows"])
         assert all(
-            row["registers"] <= 168 and row["spilled_bytes"] < 256 for row in stored["rows"] if row["kernel"] == "gpu"
+            row["registers"] <= 168 and row["spilled_bytes"] < 256 for row in stored["rows"] if row["kernel"] == "ptx"
         )
         return
     sizes = {row["N"] for row in stored["rows"]}

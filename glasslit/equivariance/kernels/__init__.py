@@ -16,14 +16,16 @@ from functools import cache
 from torch import Tensor
 from torch_geometric.data import Data
 
-from . import cpu, gpu, reference, triton_gpu
+from . import cpu, gpu, ptx_gpu, reference
 from .coupling import Coupling
 from .plan import RadialWeights, Weights, from_blocks, plan_of
 
 __all__ = ["KERNELS", "Coupling", "RadialWeights", "check_kernel", "contract", "contract_scatter", "select"]
 
-KERNELS = {"cpu": cpu, "gpu": gpu, "triton": triton_gpu, "reference": reference}
-"""By name; "auto" takes the first that can."""
+KERNELS = {"cpu": cpu, "gpu": gpu, "ptx": ptx_gpu, "reference": reference}
+"""By name."""
+AUTO = ("cpu", "gpu", "reference")
+"""Of these "auto" takes the first that can. "ptx" is to be asked for: it has never yet run on a GPU."""
 
 
 def check_kernel(kernel: str) -> str:
@@ -58,8 +60,8 @@ def select(kernel: str, h: Tensor, coupling: Coupling) -> str:
             raise ValueError(f"kernel {kernel!r} cannot be used here: {reason}; kernel 'auto' takes one that can")
         return kernel
     reasons = []
-    for name, module in KERNELS.items():
-        reason = module.unavailable(h, coupling)
+    for name in AUTO:
+        reason = KERNELS[name].unavailable(h, coupling)
         if reason is None:
             break
         reasons.append(f"{name}: {reason}")
