@@ -85,8 +85,8 @@ class ModelConfig:
 class BatchNorm(e3nn.nn.BatchNorm):
     """e3nn's equivariant batch norm, over the particles of all processes that train together.
 
-    e3nn goes through it degree by degree, in some 120 small operations with their gradients. On a GPU all degrees are
-    normalized at once, the same up to rounding; on a CPU training keeps e3nn's order of sums, bit for bit.
+    e3nn goes through it degree by degree, in some 120 small operations with their gradients. Here all degrees are
+    normalized at once: in training the same up to rounding, in evaluation bit for bit.
     """
 
     feature: Tensor
@@ -111,8 +111,6 @@ class BatchNorm(e3nn.nn.BatchNorm):
         if not self.training:
             scale = ((self.running_var + self.eps).pow(-0.5) * self.weight).index_select(0, self.feature)
             return (h - self.running_mean @ self.places) * scale + self.bias @ self.places
-        if not parallel.several() and h.device.type == "cpu":
-            return super().forward(h)
         if not parallel.several():
             out, mean, variance = _Normalized.apply(h, self.weight, self.bias, self)
             with torch.no_grad():
