@@ -169,3 +169,39 @@ def test_engines_sample_the_same_dynamics(path):
     for row in stored["rows"]:
         if "across engines" in row:
             assert abs(row["across engines"] - row["within one"]) < 0.05, row
+
+
+def test_readme_and_changelog_quote_what_is_stored():
+    stored = {
+        name: json.loads((FOLDER / f"results/{name}.json").read_text())
+        for name in (
+            "layer_cpu",
+            "step_cpu",
+            "versions_cpu",
+            "versions_cpu-avx2",
+            "layer_nvidia-h200",
+            "step_nvidia-h200",
+        )
+    }
+    readme, changelog = (" ".join((ROOT / f"{name}.md").read_text().split()) for name in ("README", "CHANGELOG"))
+
+    def both(name, layer):
+        (row,) = (r for r in stored[name]["rows"] if r["layer"] == layer and r["N"] == 4096)
+        return row["forward_s"] + row["backward_s"]
+
+    ours = both("layer_cpu", "glasslit")
+    fair, plain = (f"{both('layer_cpu', name) / ours:.0f}" for name in ("e3nn, memory kept", "e3nn"))
+    first, gpu = stored["layer_cpu"]["first_use_s"], stored["step_nvidia-h200"]["recorded"][0]
+    (step,) = (r for r in stored["step_cpu"]["rows"] if r["network"] == "SE3GNN" and r["N"] == 4096)
+    on_h200 = both("layer_nvidia-h200", "e3nn") / both("layer_nvidia-h200", "glasslit")
+    for sentence in (
+        f"{first['laptop']:.1f} s for the laptop preset, {first['paper']:.1f} s for the paper's network",
+        f"are {fair} times as fast as e3nn's, where e3nn's process keeps its memory, and {plain} times where it does",
+        f"A training step takes {step['step_s']:.1f} s",
+        f"a layer was {on_h200:.0f} times as fast as e3nn's",
+        f"training step took {1e3 * gpu['step_s']:.0f} ms, {1e3 * gpu['step_in_cuda_graph_s']:.1f} as one CUDA graph",
+    ):
+        assert sentence in readme
+    wide, narrow = (1 / stored[f"versions_cpu{which}"]["ratio"] for which in ("", "-avx2"))
+    assert f"takes {wide:.2f} (AVX-512) and {narrow:.2f} (AVX2) of its time before" in changelog
+    assert f"{fair} times (forward and backward of a hidden layer). The ratio over e3nn as it is, {plain}," in changelog

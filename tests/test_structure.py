@@ -45,13 +45,6 @@ ONLY_IN = {
 ENGINES = {"lammps", "triton", "numba", "cupy", "llvmlite"}
 # Imported when an engine or a kernel is made.
 GENERATED = {"lane_code", "gpu_code", "gpu_lists", "codegen", "emitter", "radial_code"}
-    "lane_code",
-    "gpu_code",
-    "gpu_lists",
-    "codegen",
-    "emitter",
-    "radial_code",
-}  # imported when an engine or a kernel is made
 
 name_of = lambda path: path.relative_to(PACKAGE).with_suffix("").as_posix()  # noqa: E731
 each_file = pytest.mark.parametrize("path", FILES, ids=name_of)
