@@ -95,7 +95,9 @@ def error_of_a_small_problem(device: torch.device) -> float:
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         sender = torch.randint(6, receiver.shape, generator=generator)
         inputs = [torch.randn(shape, generator=generator).to(device) for shape in shapes]
-        plan = Plan(sender.to(device), receiver.to(device), torch.arange(0, 31, 5).to(device), None, torch.arange(6).to(device))
+        plan = Plan(
+            sender.to(device), receiver.to(device), torch.arange(0, 31, 5).to(device), None, torch.arange(6).to(device)
+        )
         with torch.enable_grad():
             exact = [value.double().requires_grad_() for value in inputs]
             expected = reference.contract(exact[0], exact[1], RadialWeights(*exact[2:]), plan, coupling)
