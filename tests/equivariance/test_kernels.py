@@ -1,5 +1,8 @@
 import gc
 import logging
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -379,3 +382,72 @@ def test_predictions_and_gradients_of_the_network_do_not_depend_on_the_kernel():
         out.square().sum().backward()
         found[kernel] = [out.detach(), *(p.grad for p in net.parameters())]
     assert_close(found["auto"], found["reference"], 1e-9)
+
+
+@pytest.mark.parametrize("walk", ["given", "backwards", "too short", "a node twice", "none"])
+def test_the_order_of_the_walk_changes_nothing_but_rounding(walk):
+    """Sums of a node's edges keep their bits; a walk that does not name each node once is not believed."""
+    graph = liquid(torch.float32, n=200)
+    inputs = random_inputs(PAPER, graph, 200, torch.float32, 16)
+    expected = results("cpu", inputs, graph, PAPER)
+    other, given = graph.clone(), graph.walk_index
+    known = {
+        "given": given, "backwards": given.flip(0), "too short": given[1:], "a node twice": given.clone(), "none": None,
+    }  # fmt: skip
+    known["a node twice"][0] = given[1]
+    if known[walk] is None:
+        del other.walk_index
+    else:
+        other.walk_index = known[walk]
+    found = results("cpu", inputs, other, PAPER)
+    believed = plan.plan_of(other, 200).walk
+    assert torch.equal(believed, known[walk] if walk in ("given", "backwards") else torch.arange(200))
+    assert torch.equal(found[0], expected[0])
+    assert_close(found, expected, 1e-5)
+
+
+def test_the_sums_of_the_backward_pass_have_a_row_for_each_chunk_and_sender():
+    graph = liquid(n=200)
+    known = plan.plan_of(graph, 200)
+    sums, place = known.sums, torch.empty(200, dtype=torch.int64)
+    place[known.walk] = torch.arange(200)
+    bounds = [200 * c // plan.N_CHUNKS for c in range(plan.N_CHUNKS + 1)]
+    rows = {}
+    for e, (sender, receiver) in enumerate(graph.edge_index.T.tolist()):
+        chunk = next(c for c in range(plan.N_CHUNKS) if bounds[c] <= place[receiver] < bounds[c + 1])
+        row = int(sums.of_edge[e])
+        assert sums.first[chunk] <= row < sums.first[chunk + 1]
+        assert sums.of_node[sender, chunk] == row
+        assert rows.setdefault(row, (chunk, sender)) == (chunk, sender)
+    assert len(rows) == sums.n_rows == int(sums.first[-1]) == int((sums.of_node >= 0).sum())
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("coupling", [PAPER, COUPLINGS[5], Coupling("3x0e", 3)], ids=lambda c: c.irreps_in)
+def test_wide_and_narrow_registers_compute_the_same(monkeypatch, coupling, wide):
+    """As on processors with AVX-512 and without: sums in the same bits forward, gradients to rounding."""
+    graph, found = liquid(torch.float32), {}
+    inputs = random_inputs(coupling, graph, 60, torch.float32, 16)
+    expected = results("reference", [x.double().detach().requires_grad_() for x in inputs], graph, coupling)
+    for width in (wide, not wide):
+        monkeypatch.setattr(
+            cpu, "_layout", lambda c, dtype, hidden, w=width: cpu.Layout(c, dtype == torch.float64, hidden, wide=w)
+        )
+        cpu.compiled.cache_clear()
+        found[width] = results("cpu", inputs, graph, coupling)
+    cpu.compiled.cache_clear()
+    assert torch.equal(found[True][0], found[False][0])
+    assert_close(found[wide], expected, 1e-5)
+
+
+def test_instructions_can_be_capped():
+    code = (
+        "import torch\nfrom glasslit.equivariance.kernels import cpu\n"
+        "print(sorted(k for k, there in cpu.features().items() if there and k.startswith(('avx512', 'avx'))))\n"
+        "print(cpu._layout(cpu.Coupling('8x0e', 1), torch.float32, 16).wide)"
+    )
+    for cap, refused in (("avx2", "avx512"), ("default", "avx")):
+        environment = os.environ | {"ATEN_CPU_CAPABILITY": cap}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert f"'{refused}" not in done.stdout
+        assert done.stdout.splitlines()[-1] == "8"

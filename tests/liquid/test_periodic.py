@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glasslit.liquid.periodic import minimum_image, neighbor_distances, neighbor_pairs, wrap
+from glasslit.liquid.periodic import minimum_image, neighbor_distances, neighbor_pairs, space_filling_order, wrap
 
 
 def brute_force(positions, box, cutoff):
@@ -57,3 +57,17 @@ def test_minimum_image_is_the_shortest():
 def test_small_box_is_refused():
     with pytest.raises(ValueError, match=r"box edges \[3\.9, 9\.0, 9\.0\].*at least 4\.0.*smaller cutoff"):
         neighbor_pairs(np.zeros((1, 3)), np.array([3.9, 9, 9]), 2.0)
+
+
+def test_neighbors_on_the_space_filling_curve_are_neighbors_in_space():
+    box = np.array([9.0, 10.0, 11.0])
+    positions = np.random.default_rng(0).uniform(-1, 2, size=(1000, 3)) * box  # outside of the box, too
+    order = space_filling_order(positions, box)
+    assert np.array_equal(np.sort(order), np.arange(1000))
+
+    def apart(numbers):
+        between = minimum_image(np.diff(positions[numbers], axis=0), box)
+        return np.linalg.norm(between, axis=1).mean()
+
+    assert apart(order) < 0.5 * apart(np.arange(1000))
+    assert len(space_filling_order(positions[:0], box)) == 0
