@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from common import (
+    INSTRUCTIONS,
     cap_instructions,
     first_use_seconds,
     in_kept_memory,
@@ -138,7 +139,9 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4096, 16384])
     parser.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--instructions", help="no others than these, as avx2 on a processor that has AVX-512")
+    parser.add_argument(
+        "--instructions", choices=INSTRUCTIONS, help="no others than these, as avx2 on a processor that has AVX-512"
+    )
     parser.add_argument("--rows", type=Path, help="write the rows there and nothing else (for a process of its own)")
     chosen = parser.parse_args()
     cap_instructions(chosen.instructions)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 from bench_layer import free_bytes
-from common import cap_instructions, in_kept_memory, machine, peak_memory, save, seconds, table, timed
+from common import INSTRUCTIONS, cap_instructions, in_kept_memory, machine, peak_memory, save, seconds, table, timed
 from plain_gnn import BapstGNN, bapst_loss, botan_loss
 
 import glasslit as gl
@@ -201,7 +201,9 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 4096, 16384])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--cuda-graph", action="store_true", help="rows with recorded steps too; needs a GPU")
-    parser.add_argument("--instructions", help="no others than these, as avx2 on a processor that has AVX-512")
+    parser.add_argument(
+        "--instructions", choices=INSTRUCTIONS, help="no others than these, as avx2 on a processor that has AVX-512"
+    )
     parser.add_argument("--rows", type=Path, help="write the rows there and nothing else (for a process of its own)")
     chosen = parser.parse_args()
     cap_instructions(chosen.instructions)

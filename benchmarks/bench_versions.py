@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from common import cap_instructions, save, table
+from common import INSTRUCTIONS, cap_instructions, save, table
 
 import glasslit as gl
 from glasslit.provenance import data_hash
@@ -85,7 +85,9 @@ if __name__ == "__main__":
     parser.add_argument("other", type=Path, help="another checkout")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--instructions", help="no others than these, as avx2 on a processor that has AVX-512")
+    parser.add_argument(
+        "--instructions", choices=INSTRUCTIONS, help="no others than these, as avx2 on a processor that has AVX-512"
+    )
     chosen = parser.parse_args()
     cap_instructions(chosen.instructions)
     here, begun, rows = Path(__file__).parents[1], time.perf_counter(), []

@@ -94,11 +94,18 @@ def in_kept_memory(script: str, arguments: list[str]) -> list[dict[str, Any]]:
         return json.loads(path.read_text())
 
 
+INSTRUCTIONS = ("default", "avx2", "avx512")
+"""Sets of instructions that PyTorch can be kept to."""
+
+
 def cap_instructions(name: str | None) -> None:
     """Start this script again with PyTorch, and the package, kept to a set of instructions, as "avx2"."""
     if name and os.environ.get("ATEN_CPU_CAPABILITY") != name:
         sys.stdout.flush()
         os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"ATEN_CPU_CAPABILITY": name})
+    used = torch.backends.cpu.get_cpu_capability()
+    if name and used.lower() != name:
+        raise SystemExit(f"--instructions {name}: this processor has not got them; PyTorch uses {used}")
 
 
 def first_use_seconds(preset: str) -> float:
