@@ -92,7 +92,7 @@ def test_readme_says_what_the_published_runs_found():
     """Scores at tau_alpha and T = 0.44, all of them within configurations, as README rounds them."""
     text = " ".join((ROOT / "README.md").read_text().split())
     quoted = re.search(
-        r"within configurations: (0\.\d\d) to (0\.\d\d) in three seeds.*? by the same measure (0\.\d\d) for the "
+        r"within configurations: (0\.\d\d) to (0\.\d\d) in three stored seeds.*? by the same measure (0\.\d\d) for the "
         r"inherent energy alone, (0\.\d\d) for the number of neighbors, and a ceiling of (0\.\d\d)",
         text,
     )

@@ -384,7 +384,7 @@ def test_predictions_and_gradients_of_the_network_do_not_depend_on_the_kernel():
     assert_close(found["auto"], found["reference"], 1e-9)
 
 
-@pytest.mark.parametrize("walk", ["given", "backwards", "too short", "a node twice", "none"])
+@pytest.mark.parametrize("walk", ["given", "backwards", "too short", "a node twice", "a list", "none"])
 def test_the_order_of_the_walk_changes_nothing_but_rounding(walk):
     """Sums of a node's edges keep their bits; a walk that does not name each node once is not believed."""
     graph = liquid(torch.float32, n=200)
@@ -392,7 +392,8 @@ def test_the_order_of_the_walk_changes_nothing_but_rounding(walk):
     expected = results("cpu", inputs, graph, PAPER)
     other, given = graph.clone(), graph.walk_index
     known = {
-        "given": given, "backwards": given.flip(0), "too short": given[1:], "a node twice": given.clone(), "none": None,
+        "given": given, "backwards": given.flip(0), "too short": given[1:], "a node twice": given.clone(),
+        "a list": given.tolist(), "none": None,
     }  # fmt: skip
     known["a node twice"][0] = given[1]
     if known[walk] is None:

@@ -172,7 +172,7 @@ def _make_plan(edge_index: Tensor, n_nodes: int, reverse: Tensor | None, walk: T
     nodes = torch.arange(n_nodes + 1, device=edge_index.device)
     rows = torch.searchsorted(receiver, nodes)
     known = reverse is not None and _is_reverse(reverse, sender, receiver)
-    if walk is None or not _names_each_once(walk, n_nodes):
+    if not isinstance(walk, Tensor) or not _names_each_once(walk, n_nodes):
         walk = nodes[:-1]
     return Plan(sender, receiver, rows, reverse.contiguous() if reverse is not None and known else None, walk)
 
