@@ -1,7 +1,7 @@
 """``contract_scatter`` on an NVIDIA GPU: programs in PTX, compiled by the driver. See :mod:`.programs` for how.
 
 It has never yet run on a GPU, and so "auto" does not take it: ask for ``kernel="ptx"``. What it should gain over
-:mod:`.gpu`, Triton's, is predicted in ``benchmarks/results/gpu_kernel_counts.json``.
+:mod:`glasslit.equivariance.kernels.gpu`, Triton's, is predicted in ``benchmarks/results/gpu_kernel_counts.json``.
 
 Nothing is computed on the host and nothing read back to it, so a training step can be captured as a CUDA graph (after
 a first step, which compiles). Bitwise repeatable. Inside :func:`emulated` the same programs run in NumPy on the CPU,
