@@ -2,7 +2,7 @@
 
 numba-cuda is two things: a Python package, and libraries of the CUDA toolkit that it looks for (NVVM compiles, NVRTC
 and the runtime are asked for their versions). PyTorch's CUDA packages bring all of them but NVVM, and so an engine can
-be imported, find its device and still compile nothing. :func:`check_device` therefore compiles a kernel of one line.
+be imported, find its device and still compile nothing. ``check_device`` therefore compiles a kernel of one line.
 """
 
 from __future__ import annotations

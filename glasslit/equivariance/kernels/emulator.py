@@ -1,6 +1,6 @@
 """Runs the programs of the GPU kernel in NumPy: the machine on which they are tested where there is no GPU.
 
-It has the methods of :class:`~glasslit.equivariance.kernels.ptx.Writer` and does at once, in all blocks together, what
+It has the methods of ``glasslit.equivariance.kernels.ptx.Writer`` and does at once, in all blocks together, what
 that one writes down. It is stricter than a GPU: reading or writing outside of a tensor, four numbers at a place that is
 no multiple of 16 bytes, an exchange between threads that are not together, and two threads that write different numbers
 to the same place each raise an ``AssertionError``. Multiply-adds are rounded twice here, once on a GPU.

@@ -6,9 +6,9 @@ the programs are tested where there is no GPU. Both know the same few operations
 
 * A program runs in blocks of one warp, 32 threads in step. Integers have 32 bits, addresses 64; numbers are all of
   one precision.
-* Results are new registers, but for :meth:`Writer.variable`, which :meth:`Writer.assign` writes to: what loops carry.
+* Results are new registers, but for ``Writer.variable``, which ``Writer.assign`` writes to: what loops carry.
 * ``for i in machine.loop(...)`` and ``for _ in machine.when(...)`` run their body in the threads that take part. Where
-  threads may have parted, :meth:`Writer.sync` brings them together before they exchange anything.
+  threads may have parted, ``Writer.sync`` brings them together before they exchange anything.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ It has never yet run on a GPU, and so "auto" does not take it: ask for ``kernel=
 :mod:`glasslit.equivariance.kernels.gpu`, Triton's, is predicted in ``benchmarks/results/gpu_kernel_counts.json``.
 
 Nothing is computed on the host and nothing read back to it, so a training step can be captured as a CUDA graph (after
-a first step, which compiles). Bitwise repeatable. Inside :func:`emulated` the same programs run in NumPy on the CPU,
+a first step, which compiles). Bitwise repeatable. Inside ``emulated()`` the same programs run in NumPy on the CPU,
 slowly: that is how they are tested where there is no GPU.
 """
 

@@ -2,7 +2,7 @@
 
 Three products, for weights ReLU(x W + b) of the tile's edges and their gradients, each worked off in blocks whose sums
 stay in registers: rows of edges (or of x) times vectors of weights. The blocks are as large as the processor has
-registers for (:class:`Block`); which numbers are added in which order does not depend on them.
+registers for (``Block``); which numbers are added in which order does not depend on them.
 """
 
 from __future__ import annotations
