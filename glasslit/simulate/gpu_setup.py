@@ -66,7 +66,9 @@ def check_device(cuda: ModuleType) -> None:
         return
     why = no_device()
     if why:
-        raise ValueError(f"there is no CUDA device here ({why}); expected one: use the lane engine on CPUs (--engine lanes)")
+        raise ValueError(
+            f"there is no CUDA device here ({why}); expected one: use the lane engine on CPUs (--engine lanes)"
+        )
     try:
         result = _twice_one(cuda)
     except Exception as error:
