@@ -50,7 +50,7 @@ class Tile(Radial):
         """
         b, a, lanes, tile = self.b, self.arguments, self.layout.lanes, self.layout.tile
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
-        self.Y, self.K = self.buffer(n_harmonics * tile), self.buffer(len(self.layout.matrix[1]) * lanes)
+        self.Y, self.K = self.buffer(n_harmonics * tile), self.buffer(len(self.layout.coupling.matrix[1]) * lanes)
         self.x = self.buffer(tile * self.layout.hidden_padded)
         self.weights = self.buffer(tile * self.layout.weights_padded) if self.layout.hidden else None
         self.lane_edge = self.buffer(tile, I64)
@@ -126,7 +126,7 @@ class Tile(Radial):
         lanes, Y = self.layout.lanes, self.address(self.Y, stretch)
         n_harmonics = (self.layout.coupling.l_max + 1) ** 2
         components = [self.load(Y, m * self.layout.tile, lanes) for m in range(n_harmonics)]
-        for number, row in enumerate(self.layout.matrix[1]):
+        for number, row in enumerate(self.layout.coupling.matrix[1]):
             total = None
             for m, value in row:
                 total = self.fma(components[m], self.constant(value, lanes), total)
@@ -184,7 +184,7 @@ class Forward(Tile):
             self.store(self.constant(0.0, lanes), self.sums, k)
 
     def add(self, node: Any, stretch: Any, count: Any) -> None:
-        layout, (coupled, _) = self.layout, self.layout.matrix
+        layout, (coupled, _) = self.layout, self.layout.coupling.matrix
         with self.loop(0, count) as number:
             lane = self.b.add(stretch, number)
             edge = self.integer(self.lane_edge, lane)
@@ -269,7 +269,7 @@ class Backward(Tile):
 
     def add_slot(self, slot: int, first: Any, width: int, at: dict[str, Any], grad: list[Any]) -> None:
         """One slot's share: the upstream gradient turned back by K, against h for dw, times w for dh."""
-        layout, (coupled, _) = self.layout, self.layout.matrix
+        layout, (coupled, _) = self.layout, self.layout.coupling.matrix
         values, gradients = (self.features(at[key], slot, first, width) for key in ("h", "dh"))
         for t in self.terms(slot):
             o = layout.coupling.terms[t][2]
@@ -297,7 +297,7 @@ class Harmonics(Tile):
     """Gradient with respect to Y, edge by edge."""
 
     def add(self, node: Any, stretch: Any, count: Any) -> None:
-        layout, a, (coupled, entries) = self.layout, self.arguments, self.layout.matrix
+        layout, a, (coupled, entries) = self.layout, self.arguments, self.layout.coupling.matrix
         l_max = layout.coupling.l_max
         grad = self.outputs(node)
         with self.loop(0, count) as number:

@@ -123,6 +123,23 @@ class Coupling:
                 found.append((m_in, m_out, row))
         return found
 
+    @cached_property
+    def matrix(self) -> tuple[list[list[tuple[int, int, int, int]]], list[tuple[tuple[int, float], ...]]]:
+        """Of each term the (m_in, m_out, entry, sign) that couple; of each entry of K the (component of Y, factor).
+
+        K is an edge's small matrix that couples in and out; entries that are equal but for a sign are kept once.
+        """
+        terms: list[list[tuple[int, int, int, int]]] = []
+        entries: dict[tuple, tuple[int, tuple[tuple[int, float], ...]]] = {}
+        for number in range(len(self.terms)):
+            terms.append([])
+            for m_in, m_out, row in self.entries(number):
+                sign = 1 if row[0][1] > 0 else -1
+                key = tuple((m, round(sign * v, 15)) for m, v in row)
+                entry = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
+                terms[-1].append((m_in, m_out, entry, sign))
+        return terms, [row for _, row in entries.values()]
+
 
 @lru_cache(maxsize=256)
 def component_major(coupling: Coupling, device: torch.device, inverse: bool = False) -> Tensor:

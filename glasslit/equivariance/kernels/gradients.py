@@ -204,12 +204,12 @@ class Harmonics(EdgeByEdge):
                 gradient = self.gradients(places, t)
                 weighted = [[m.mul(w[t][c], row[c]) for c in range(4)] for row in gradient]
                 products: dict[int, Any] = {}
-                for m_in, m_out, number, sign in self.packed.couplings[0][t]:
+                for m_in, m_out, number, sign in self.packed.coupling.matrix[0][t]:
                     for c in range(4):
                         factor = weighted[m_out][c] if sign > 0 else m.neg(weighted[m_out][c])
                         products[number] = m.fma(factor, h[m_in][c], products.get(number))
                 for number, product in products.items():
-                    for component, value in self.packed.couplings[1][number]:
+                    for component, value in self.packed.coupling.matrix[1][number]:
                         totals[component] = m.fma(product, m.number(value), totals.get(component))
             row = m.address(self.a["dY"], m.iadd(m.imul(m.block_y, self.a["n_edges"]), edge), n)
             condition = m.both(real, m.equal(self.quad, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -117,20 +117,6 @@ class Packing:
             return n_nodes, -(-self.row // 32)
         columns = -(-n_nodes // 4) if function == "forward" else -(-n_edges // EDGES)
         return columns, sum(share.blocks for share in self.shares(function))
-
-    @cached_property
-    def couplings(self) -> tuple[list[list[tuple[int, int, int, int]]], list[tuple[tuple[int, float], ...]]]:
-        """Of each term the (m_in, m_out, entry, sign) that couple; of each entry of K the (component of Y, factor)."""
-        terms: list[list[tuple[int, int, int, int]]] = []
-        entries: dict[tuple, tuple[int, tuple[tuple[int, float], ...]]] = {}
-        for number in range(len(self.coupling.terms)):
-            terms.append([])
-            for m_in, m_out, row in self.coupling.entries(number):
-                sign = 1 if row[0][1] > 0 else -1
-                key = tuple((m, round(sign * v, 15)) for m, v in row)
-                entry = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
-                terms[-1].append((m_in, m_out, entry, sign))
-        return terms, [row for _, row in entries.values()]
 
 
 @lru_cache(maxsize=64)

@@ -45,7 +45,7 @@ class Program:
 
     def run(self) -> None:
         """What the threads of this share do."""
-        raise NotImplementedError
+        raise NotImplementedError("a program says in run() what the threads of a share do")
 
     def numbers(self, base: Any, places: Sequence[int], row_length: int) -> dict[int, Any]:
         """Some numbers of a row of ``row_length``, four at a time where rows begin at a multiple of 16 bytes."""
@@ -128,7 +128,7 @@ class Program:
     def pairs(self, t: int, by: int) -> dict[int, list[tuple[int, int, int]]]:
         """What couples in a term, by m_in (0) or m_out (1): (the other m, entry of K, sign)."""
         found: dict[int, list[tuple[int, int, int]]] = {}
-        for m_in, m_out, number, sign in self.packed.couplings[0][t]:
+        for m_in, m_out, number, sign in self.packed.coupling.matrix[0][t]:
             key, other = (m_in, m_out) if by == 0 else (m_out, m_in)
             found.setdefault(key, []).append((other, number, sign))
         return dict(sorted(found.items()))
@@ -137,7 +137,7 @@ class Program:
         """An entry of K, made when first asked for."""
         if number not in known:
             total = None
-            for component, value in self.packed.couplings[1][number]:
+            for component, value in self.packed.coupling.matrix[1][number]:
                 total = self.m.fma(Y[component], self.m.number(value), total)
             known[number] = total
         return known[number] if sign > 0 else self.m.neg(known[number])
