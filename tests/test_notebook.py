@@ -146,7 +146,7 @@ def in_this_process(parameters):
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
         ({"device": "tpu3"}, "device 'tpu3'"),
-        ({"network": "botam", "l_max": None}, "baseline 'botam'; expected one of ridge, bapst"),
+        ({"network": "botam", "l_max": None}, "network 'botam'; expected one of se3, ridge, bapst"),
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
     ],
 )
