@@ -24,6 +24,8 @@ DESCRIPTION = (
 EXAMPLE = "glasslit train -T 0.44 -o runs/T0.44.ipynb"
 
 _WORD = re.compile(r"[^\s,\[\]]+")
+WORDS = {"None": "none", "True": "yes", "False": "no"}
+"""How one types what Python writes otherwise."""
 METAVARS = {float: "X", int: "N", str: "NAME"}
 
 
@@ -31,7 +33,7 @@ class _Flag(argparse.Action):
     """``--pictures``, ``--no-pictures``, ``--pictures no``: the text that the parameter is given."""
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
-        if option is not None and option.startswith("--no-"):
+        if option is not None and option.startswith(("--no-", "--no_")):
             if values is not None:
                 parser.error(f"{option} {values}; expected {option} alone")
             values = "false"
@@ -60,8 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         many = {"nargs": "+"} if kind.many else {}
         how: dict[str, Any] = {"dest": f"parameter {setting.name}", "default": argparse.SUPPRESS}
         if kind.type is bool:
-            names.append(option.replace("--", "--no-", 1))
             how |= {"action": _Flag, "nargs": "?", "metavar": "yes|no"}
+            no = [f"--no-{spelled}" for spelled in dict.fromkeys((option[2:], setting.name))]
+            group.add_argument(*no, **how | {"help": argparse.SUPPRESS})
+            told = f"{told[:-1]}; {no[0]} is the same as {option} no)"
         else:
             how |= {"metavar": METAVARS[kind.type], **many}
         group.add_argument(*names, **how, help=told.replace("%", "%%"))
@@ -83,8 +87,9 @@ def _told(setting: template.Setting, explained: str) -> str:
         comment = f'"{value}" {comment}'
     if not comment and value is None and explained:
         comment = f"see {explained}"
-    default = f"(default: {str(value).lower() if value is None or isinstance(value, bool) else value})"
-    return f"{comment} {default}".strip()
+    for word, typed in WORDS.items():
+        comment = re.sub(rf"\b{word}\b", typed, comment)
+    return f"{comment} (default: {WORDS.get(str(value), value)})".strip()
 
 
 def run(arguments: argparse.Namespace) -> None:

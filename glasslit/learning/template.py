@@ -174,7 +174,7 @@ def execute(
     given, executed = check_parameters(parameters), Path(executed)
     under_way, failed = (executed.with_name(f".{executed.stem}.{end}.ipynb") for end in ("partial", "failed"))
     papermill_engines.register("glasslit", Engine)
-    with OutputLock(executed, "write elsewhere"):
+    with OutputLock(executed, "name another notebook (-o runs/NAME.ipynb)"):
         try:
             papermill.execute_notebook(
                 str(notebook), str(under_way), given, engine_name="glasslit", cwd=str(Path.cwd()), progress_bar=False

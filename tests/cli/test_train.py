@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import glasslit as gl
-from glasslit import cli
+from glasslit import cli, locks
 from glasslit.cli import train
 from glasslit.learning import template
 from glasslit.learning.parameters import PARAMETERS, check_parameters
@@ -42,7 +42,7 @@ def test_the_help_names_each_parameter_with_its_default_and_comment(capsys):
     for setting in settings:
         option = train.option_of(setting.name)
         assert f" {option} " in told or f" {option}, " in told
-        assert setting.name == "out" or f"(default: {str(setting.default).lower()})" in told.lower()
+        assert setting.name == "out" or f"(default: {train.WORDS.get(str(setting.default), setting.default)}" in told
     assert "temperature, epsilon_AA / k_B (default: 0.44)" in told
     assert "papermill: -y" not in told.partition("parameters of the notebook")[2]
 
@@ -75,6 +75,7 @@ def test_each_default_can_be_given_and_means_itself():
         (["--no-shuffle-labels"], {"shuffle_labels": False}),
         (["--no-pictures", "--seed", "3"], {"pictures": False, "seed": 3}),
         (["--pictures"], {"pictures": True}),
+        (["--no_shuffle_labels"], {"shuffle_labels": False}),
         (["--num-workers", "auto"], {"num_workers": "auto"}),
         (["-p", "T", "0.5", "-p", "seed", "1"], {"T": 0.5, "seed": 1}),
         (["-p", "shuffle_labels", "false"], {"shuffle_labels": False}),
@@ -197,6 +198,21 @@ def test_what_the_notebook_refuses_is_told_in_a_sentence(tmp_path, capsys, monke
     assert told.endswith(f"{failed} mine/.a.failed.ipynb\n")
     assert "Traceback" not in told
     assert [p.name for p in (tmp_path / "mine").iterdir()] == [".a.failed.ipynb"]
+
+
+def test_a_notebook_that_is_being_written_is_left_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    holder = "from glasslit.locks import OutputLock; lock = OutputLock('runs/T0.56.ipynb'); print('held', flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        monkeypatch.setattr(locks, "PATIENCE", 0)
+        told = refused(TINY, capsys)
+        other.communicate("\n")
+    assert "runs/T0.56.ipynb is being written by process" in told
+    assert "name another notebook (-o runs/NAME.ipynb)" in told
+    assert [p.name for p in (tmp_path / "runs").iterdir() if "lock" not in p.name] == []
 
 
 def test_a_killed_training_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
