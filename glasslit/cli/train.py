@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         how: dict[str, Any] = {"dest": f"parameter {setting.name}", "default": argparse.SUPPRESS}
         if kind.type is bool:
             how |= {"action": _Flag, "nargs": "?", "metavar": "yes|no"}
-            no = [f"--no-{spelled}" for spelled in dict.fromkeys((option[2:], setting.name))]
+            no = [f"--no-{option[2:]}", f"--no_{setting.name}"]
             group.add_argument(*no, **how | {"help": argparse.SUPPRESS})
             told = f"{told[:-1]}; {no[0]} is the same as {option} no)"
         else:

@@ -202,9 +202,11 @@ def test_what_the_notebook_refuses_is_told_in_a_sentence(tmp_path, capsys, monke
 
 def test_a_notebook_that_is_being_written_is_left_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    holder = "from glasslit.locks import OutputLock; lock = OutputLock('runs/T0.56.ipynb'); print('held', flush=True); input()"
+    holder = (
+        "from glasslit.locks import OutputLock as L; lock = L('runs/T0.56.ipynb'); print('held', flush=True); input()"
+    )
     with subprocess.Popen(
-        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", f"{holder}; input()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "held\n"
         monkeypatch.setattr(locks, "PATIENCE", 0)
