@@ -17,6 +17,9 @@ DESCRIPTION = (
 )
 EXAMPLE = "glasslit models"
 
+SCORES = {"within": "mean", "ceiling_within": "ceiling_within", "pooled": "pooled", "ceiling": "ceiling"}
+"""Columns of the table, and what they are called in ``metrics.json``."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Nothing can be asked for."""
@@ -34,7 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
         temperatures = dict.fromkeys(f"{t:.2f}" for t in known.get("temperature") or ())
         about = [net.config.inputs, " to ".join(temperatures) or "-", str(sum(net.count_parameters().values()))]
         rows.append([name, *about, *_scores(path), ", ".join(f"{t:g}" for t in net.times)])
-    tqdm.write(table(["name", "inputs", "T", "parameters", "within", "pooled", "ceiling", "times"], rows))
+    header = ["name", "inputs", "T", "parameters", *SCORES, "times"]
+    shown = [k for k in range(len(header)) if any(row[k] != "-" for row in rows) or header[k] != "ceiling_within"]
+    tqdm.write(table([header[k] for k in shown], [[row[k] for k in shown] for row in rows]))
     tqdm.write(
         "within, pooled: correlation with the test labels of A particles at the longest time, within configurations\n"
         "and over all of them; ceiling: what labels as noisy as these allow a perfect predictor, by the pooled score.\n"
@@ -47,4 +52,4 @@ def _scores(path: Path) -> list[str]:
     """The scores that were stored with a network, at its longest time; dashes where there are none."""
     stored = path.with_name(path.name.removesuffix(".pt") + ".metrics.json")
     found = json.loads(stored.read_text())["test"]["A"] if stored.is_file() else {}
-    return [f"{found[name][-1]:.3f}" if found.get(name) else "-" for name in ("mean", "pooled", "ceiling")]
+    return [f"{found[name][-1]:.3f}" if found.get(name) else "-" for name in SCORES.values()]

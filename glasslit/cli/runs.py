@@ -32,8 +32,9 @@ COLUMNS = {
     "seed": "of the run",
     "time": "the longest time",
     "within": "correlation within configurations",
+    "ceiling_within": "what a perfect predictor would reach by that score",
     "pooled": "correlation over all configurations together",
-    "ceiling": "what a perfect predictor would reach by the pooled score",
+    "ceiling": "what a perfect predictor would reach by that score",
     "minutes": "of training",
     "date": "when it ended",
 }
@@ -46,6 +47,7 @@ DIGITS = {
     "within": "{:.3f}",
     "pooled": "{:.3f}",
     "ceiling": "{:.3f}",
+    "ceiling_within": "{:.3f}",
     "minutes": "{:.1f}",
 }
 
@@ -89,9 +91,12 @@ def run(arguments: argparse.Namespace) -> None:
         alike = {name: texts[0][name] for name in SETTINGS if len(texts) > 1 and len({t[name] for t in texts}) == 1}
         if alike:  # told once, so that the table fits a terminal
             tqdm.write(", ".join(f"{name}: {value}" for name, value in alike.items()))
-        shown = [name for name in COLUMNS if name not in alike]
+        shown = [name for name in COLUMNS if name not in alike and any(text[name] != "-" for text in texts)]
         tqdm.write(table(shown, [[text[name] for name in shown] for text in texts]))
-        tqdm.write("within, pooled, ceiling: correlations with the test labels of A particles at the longest time")
+        tqdm.write(
+            "within, pooled: correlations with the test labels of A particles at the longest time; ceiling: of the "
+            "pooled score"
+        )
     for sentence in found.unfinished + found.damaged:
         tqdm.write(sentence)
 
@@ -134,6 +139,7 @@ def _row(name: str, place: Path) -> dict[str, Any]:
         "within": scores["mean"][-1],
         "pooled": scores["pooled"][-1],
         "ceiling": (scores.get("ceiling") or [None])[-1],
+        "ceiling_within": (scores.get("ceiling_within") or [None])[-1],
         "minutes": card["wall_seconds"] / 60,
         "date": card["date"][:16].replace("T", " "),
     }

@@ -128,10 +128,12 @@ def _score(out: Path) -> str:
     """The result in one sentence."""
     found = json.loads((out / "metrics.json").read_text())
     scores = {name: values[-1] for name, values in found["test"]["A"].items()}
-    ceiling = f", where labels as noisy as these allow {scores['ceiling']:.3f}" if scores.get("ceiling") else ""
+    within, pooled = (
+        f" (ceiling {scores[name]:.3f})" if scores.get(name) else "" for name in ("ceiling_within", "ceiling")
+    )
     return (
         f"correlation with the test labels, A particles at t = {found['times'][-1]:g}: {scores['mean']:.3f} within "
-        f"configurations; {scores['pooled']:.3f} over all of them{ceiling}"
+        f"configurations{within}; {scores['pooled']:.3f} over all of them{pooled}"
     )
 
 

@@ -43,7 +43,7 @@ def test_every_run_is_listed_with_what_its_files_say(folder, capsys):
     rows = {row["name"]: row for row in table(listed([folder], capsys))}
     assert list(rows) == ["T0.44", "T0.50", "depth/depth1-seed0"]
     for name, row in rows.items():
-        assert set(row) == set(COLUMNS)
+        assert set(COLUMNS) - {"ceiling_within"} <= set(row) <= set(COLUMNS)
         card, metrics = (json.loads((folder / name / f"{part}.json").read_text()) for part in ("card", "metrics"))
         given, scores = card["parameters"], metrics["test"]["A"]
         assert (row["inputs"], row["network"], row["data"]) == (given["inputs"], "se3", given["data"])
@@ -64,7 +64,7 @@ def test_what_all_runs_share_is_told_once(capsys):
 @pytest.mark.parametrize("column", COLUMNS)
 def test_the_table_is_sorted_by_any_column(folder, capsys, column):
     rows = look(folder).finished
-    expected = [row["name"] for row in sorted(rows, key=lambda row: row[column])]
+    expected = [row["name"] for row in sorted(rows, key=lambda row: row[column] or 0)]
     if column in ("within", "pooled"):
         expected.reverse()
     found = [row["name"] for row in table(listed([folder, "--sort", column], capsys))]
@@ -73,6 +73,15 @@ def test_the_table_is_sorted_by_any_column(folder, capsys, column):
     if len(set(known)) == len(known):
         found = [row["name"] for row in table(listed([folder, "--sort", column, "--reverse"], capsys))]
         assert found == expected[::-1]
+
+
+def test_the_ceiling_within_configurations_is_shown_where_it_is_stored(folder, capsys):
+    path = folder / "T0.44" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["test"]["A"]["ceiling_within"] = [0.125 for _ in metrics["times"]]
+    path.write_text(json.dumps(metrics))
+    (row,) = [row for row in table(listed([folder], capsys)) if row["name"] == "T0.44"]
+    assert row["ceiling_within"] == "0.125"
 
 
 def test_what_has_no_value_comes_last():
