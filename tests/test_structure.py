@@ -199,7 +199,8 @@ COVERED = {
 }
 """Modules whose tests stand with those of another."""
 BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
-          "test_benchmarks", "test_cluster", "test_starter", "test_forked_kernels"}  # fmt: skip
+          "test_benchmarks", "test_cluster", "test_starter",
+          "test_forked_kernels", "test_chapters"}  # fmt: skip
 """Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
 
 
