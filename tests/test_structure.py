@@ -14,7 +14,7 @@ from tests.common import ROOT
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
-    {"liquid", "provenance", "parallel", "locks", "plotting", "aliases"},
+    {"liquid", "provenance", "parallel", "locks", "plotting", "viewer", "aliases"},
     {"data", "equivariance"},
     {"models", "simulate"},
     {"learning", "testing"},
@@ -200,7 +200,7 @@ COVERED = {
 """Modules whose tests stand with those of another."""
 BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
           "test_benchmarks", "test_cluster", "test_starter", "test_self_check"}  # fmt: skip
-"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set, self-checks."""
+"""Tests of what is no module: the house, book, devices, benchmarks, clusters, the shipped starter set, self-checks."""
 
 
 def covered_by(path):
