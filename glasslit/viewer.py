@@ -113,8 +113,8 @@ def particles(
     Returns
     -------
     HTML, for ``IPython.display.HTML``: about 25 kB, 20 to 40 kB for the still picture of each panel, and 1.3 bytes
-    for each number shown. The page holds 8-bit numbers (1/255 of the range at each time; changes in 1/127 of the largest at that
-    time), and 16-bit positions. Equal rows of changes are held once.
+    for each number shown. The page holds 8-bit numbers (1/255 of the range at each time; changes in 1/127 of the
+    largest at that time), and 16-bit positions. Equal rows of changes are held once.
 
     Raises
     ------
