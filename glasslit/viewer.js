@@ -151,7 +151,7 @@
     all(".glv-title").forEach((e, k) => {
       const name = panels[k].name, mode = state.mode;
       if (!name || ["simulated", "type"].includes(mode)) e.textContent = bar.name;
-      else e.textContent = mode === "predicted" ? name : `${name}: ${bar.name}`;
+      else e.textContent = mode === "predicted" ? name : `${name}: ${mode}`;
     });
     one(".glv-bar").style.background = `linear-gradient(to right, ${bar.fill})`;
     one(".glv-bar-name").replaceChildren(...bar.unit.split(/_(\w+)/).map((part, k) => (k % 2 ? subscript(part) : part)));

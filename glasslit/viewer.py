@@ -52,7 +52,7 @@ _PAGE = """<div class="glasslit-view" data-glasslit-view="{name}" role="group" a
 <div class="glv-controls" hidden>{modes}{time}{turn}
 <label><input type="checkbox" class="glv-cut"> cut open</label>
 <button type="button" class="glv-reset">Reset the view</button></div>
-<div class="glv-stage" role="group" aria-label="{keys}">{panels}</div>
+<div class="glv-stage" role="group" aria-label="{keys}" style="max-width: {width}rem">{panels}</div>
 <div class="glv-legend" hidden><div class="glv-bar"></div>
 {ticks}<div class="glv-bar-name"></div></div>
 <p class="glv-help" hidden>{help}</p>{note}
@@ -169,6 +169,7 @@ def particles(
         time=_SLIDER.format(label="time", kind="time", last=many - 1, step=1) if many > 1 else "",
         turn=_SLIDER.format(label="turn", kind="turn", last=last, step=step_of_turn),
         keys=_KEYS,
+        width=26 * len(data["panels"]),
         panels=panels,
         ticks=2 * _TICKS,
         help=_HELP,
