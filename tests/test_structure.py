@@ -14,7 +14,7 @@ from tests.common import ROOT
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
-    {"liquid", "provenance", "parallel", "locks", "plotting", "aliases"},
+    {"liquid", "provenance", "parallel", "locks", "plotting", "viewer", "aliases"},
     {"data", "equivariance"},
     {"models", "simulate"},
     {"learning", "testing"},
@@ -198,10 +198,22 @@ COVERED = {
     "equivariance/kernels/tritongen": "equivariance/kernels/test_gpu",
 }
 """Modules whose tests stand with those of another."""
-BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
-          "test_benchmarks", "test_cluster", "test_starter",
-          "test_forked_kernels", "test_chapters"}  # fmt: skip
-"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
+BESIDE = {
+    "test_assignment",
+    "test_benchmarks",
+    "test_book",
+    "test_chapters",
+    "test_cluster",
+    "test_devices",
+    "test_exercises",
+    "test_forked_kernels",
+    "test_notebook",
+    "test_runs_pages",
+    "test_self_check",
+    "test_starter",
+    "test_structure",
+}
+"""Tests of what is no module: the house, the book and its extensions, devices, benchmarks, clusters, the starter set."""
 
 
 def covered_by(path):

@@ -19,7 +19,9 @@ def kind(cell):
     for tag in ("solution", "check"):
         if tag in tags:
             return tag
-    return "figure" if "figure" in cell["metadata"].get("mystnb", {}) else "code"
+    return (
+        "figure" if "figure" in cell["metadata"].get("mystnb", {}) else "code"
+    )
 
 
 def name_buttons(app, docname, source):
