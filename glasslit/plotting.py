@@ -40,9 +40,8 @@ def _figure(columns: int = 1, width: float = 4.2, height: float = 3.4, **keyword
     before = {key: plt.rcParams[key] for key in STYLE}  # not rc_context: in Jupyter it would switch inline figures off
     plt.rcParams.update(STYLE)
     try:
-        figure, axes = plt.subplots(
-            1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False, **keywords
-        )
+        size = (width * columns, height)
+        figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False, **keywords)
     finally:
         plt.rcParams.update(before)
     plt.close(figure)  # shown where the caller displays it, and only there
@@ -161,7 +160,7 @@ def slice_pair(
 
 
 def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None) -> Figure:
-    """Score of a run against time, with noise ceiling and trivial predictors, a panel per type.
+    """Scores of a run against time, with their noise ceilings and trivial predictors, a panel per type.
 
     Parameters
     ----------
@@ -169,10 +168,12 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     tau_alpha : marked by a line if it lies within the times
     """
     figure, axes = _figure(2, sharey=True)
-    times = metrics["times"]
+    times, alone = metrics["times"], "_" if len(metrics["times"]) == 1 else ""  # one point draws no line
     looks = {
-        "ceiling": ("noise ceiling", "0.35", "--", "_" if len(times) == 1 else ""),  # one point draws no line
-        "pooled": ("network", "", "-", "o"),
+        "ceiling": ("noise ceiling, pooled", "0.35", "--", alone),
+        "ceiling_within": ("noise ceiling, within configurations", "0.35", ":", alone),
+        "pooled": ("network, pooled", "", "-", "o"),
+        "mean": ("network, within configurations", "", ":", "."),
         "E_IS": ("inherent energy alone", "0.55", "-", "^"),
         "density": ("local density alone", "0.75", "-", "s"),
     }
@@ -186,13 +187,12 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
             axis.axvline(tau_alpha, color="0.8", lw=1, zorder=0)
             axis.annotate(r"$\tau_\alpha$", (tau_alpha, 0.02), ha="right", color="0.5")
         axis.set(xlabel="time / LJ units", xscale="log", title=f"{name} particles")
-    axes[0].set_ylabel(r"test $\rho$ (pooled)")
+    axes[0].set_ylabel(r"test $\rho$")
     low = min([0.0] + [v for s in metrics["test"].values() for k in looks for v in s.get(k, []) if v is not None])
     axes[0].set_ylim(low - 0.03 if low < 0 else 0, 1.02)
     legend = axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    for line in legend.get_lines():
-        if line.get_label() == "network":
-            line.set_color("black")
+    for line in (line for line in legend.get_lines() if "network" in str(line.get_label())):
+        line.set_color("black")
     return figure
 
 
