@@ -12,6 +12,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ import matplotlib as mpl
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 from sphinx.roles import XRefRole
 from sphinx.util import logging
 from sphinx.util.osutil import relative_uri
@@ -262,6 +264,8 @@ class Curves:
         (self.rho,) = right.plot([], [], color="#7b3fa0")
         (self.best,) = right.plot([], [], "o", color="#7b3fa0")
         left.set(xlabel="epoch", ylabel="loss", yscale="log")
+        left.yaxis.set_major_formatter(LogFormatter())
+        left.yaxis.set_minor_formatter(LogFormatter())
         right.set(
             xlabel="epoch", ylabel=r"validation $\rho$ (A, mean over times)"
         )
@@ -324,7 +328,7 @@ def one_line(run):
     size = [f"{about['layers']} layers"] if about["layers"] else []
     size += [f"l_max = {about['l_max']}"] if about["l_max"] is not None else []
     parts = [
-        f"{about['data']} data at T = {about['T']:.2f}",
+        f"Data {about['data']}, T = {about['T']:.2f}",
         f"inputs {about['inputs']}",
         f"network {about['network']}",
         *size,
@@ -411,58 +415,67 @@ def pages(app):
         yield page, context, "page.html"
 
 
-SORTED = ("within", "its ceiling", "pooled", "its ceiling")
+COLUMNS = ("mean", "ceiling_within", "pooled", "ceiling")
+"""Scores in the table of all runs."""
+
+
+def row_of(app, here, run):
+    """Cells of a run in the table of all runs: {(group of columns, column): cell}."""
+    address = to(app, here, f"{RUNS}/{run.name}")
+    of_a, about = run.metrics["test"]["A"], run.about()
+    name = (
+        f'<a class="reference internal" href="{address}">{escape(run.last)}</a>'
+    )
+    row = {
+        (
+            "",
+            "run",
+        ): f'<th scope="row" data-by="{escape(run.last)}">{name}</th>'
+    }
+    digits = {"T": 2, "minutes": 1}
+    cells = {k: cell(v, digits.get(k, 3)) for k, v in about.items()}
+    for column in ("T", "inputs"):
+        row["", column] = cells.pop(column)
+    for when, at in (("longest", -1), ("first", 0)):
+        for key in COLUMNS:
+            value = of_a[key][at] if key in of_a else None
+            row[f"A particles, {when} time", key] = cell(value)
+    row |= {(" ", column): value for column, value in cells.items()}
+    row[" ", "sweep"] = cell(GROUPS[run.group][0])
+    row[" ", "date"] = cell(run.card["date"][:10])
+    row[" ", "revision"] = cell(run.card["git_revision"][:7])
+    return row
 
 
 def all_runs(app, here, runs):
     """The table of all runs, in HTML."""
-    about = list(next(iter(runs.values())).about())
-    first = "".join(
-        f'<th scope="col" data-sort>{escape(name)}</th>'
-        for name in ("run", "sweep", *about)
+    rows = {name: row_of(app, here, run) for name, run in runs.items()}
+    columns = list(next(iter(rows.values())))
+    groups = Counter(group for group, _ in columns)
+    above = "".join(
+        f'<th scope="colgroup" colspan="{number}">{group}</th>'
+        if group.strip()
+        else f'<td colspan="{number}"></td>'
+        for group, number in groups.items()
     )
-    scores = "".join(f'<th scope="col" data-sort>{s}</th>' for s in SORTED)
-    end = "".join(
-        f'<th scope="col" data-sort>{name}</th>'
-        for name in ("date", "revision")
+    heads = "".join(
+        f'<th scope="col">{SCORES.get(column, column)}</th>'
+        for _, column in columns
     )
-    head = (
-        f'<tr><td colspan="{2 + len(about)}"></td>'
-        '<th colspan="4" scope="colgroup">A particles, first time</th>'
-        '<th colspan="4" scope="colgroup">A particles, longest time</th><td colspan="2"></td></tr>'
-        f"<tr>{first}{scores}{scores}{end}</tr>"
+    body = "".join(
+        f'<tr data-sweep="{escape(GROUPS[runs[name].group][0])}">{"".join(row.values())}</tr>'
+        for name, row in rows.items()
     )
-    rows = []
-    for run in runs.values():
-        address = to(app, here, f"{RUNS}/{run.name}")
-        of_a = run.metrics["test"]["A"]
-        values = [
-            of_a.get(key, [None] * len(run.metrics["times"]))[at]
-            for at in (0, -1)
-            for key in ("mean", "ceiling_within", "pooled", "ceiling")
-        ]
-        sweep = GROUPS[run.group][0]
-        cells = [
-            f'<th scope="row" data-by="{escape(run.last)}">'
-            f'<a class="reference internal" href="{address}">{escape(run.last)}</a></th>',
-            cell(sweep),
-            *(
-                cell(v, {"T": 2, "minutes": 1}.get(name, 3))
-                for name, v in run.about().items()
-            ),
-            *map(cell, values),
-            cell(run.card["date"][:10]),
-            cell(run.card["git_revision"][:7]),
-        ]
-        rows.append(f'<tr data-sweep="{escape(sweep)}">{"".join(cells)}</tr>')
     sweeps = dict.fromkeys(GROUPS[run.group][0] for run in runs.values())
     options = "".join(f"<option>{escape(name)}</option>" for name in sweeps)
+    table = (
+        f"<thead><tr>{above}</tr><tr>{heads}</tr></thead><tbody>{body}</tbody>"
+    )
     return (
         '<p class="glasslit-choose" hidden><label>Sweep: <select><option value="">all</option>'
         f'{options}</select></label> <span role="status"></span></p>'
         + scrolling(
-            f'<table class="table glasslit-runs"><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table>',
-            "All runs",
+            f'<table class="table glasslit-runs">{table}</table>', "All runs"
         )
     )
 
