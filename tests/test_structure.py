@@ -199,7 +199,7 @@ COVERED = {
 }
 """Modules whose tests stand with those of another."""
 BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
-          "test_benchmarks", "test_cluster", "test_starter"}  # fmt: skip
+          "test_benchmarks", "test_cluster", "test_starter", "test_runs_pages"}  # fmt: skip
 """Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
 
 
