@@ -82,7 +82,7 @@ def test_a_run_leaves_what_the_design_says(finished):
     assert metrics["times"] == [0.104, 52.0]
     for kind in "AB":
         assert {k: len(v) for k, v in metrics["test"][kind].items()} == dict.fromkeys(
-            ["mean", "pooled", "ceiling", "density", "E_IS"], 2
+            ["mean", "pooled", "ceiling", "ceiling_within", "density", "E_IS"], 2
         )
     card = json.loads((out / "card.json").read_text())
     assert (card["parameters"]["T"], card["parameters"]["n_train"], card["seed"]) == (0.56, 1, 4)
