@@ -388,6 +388,7 @@ def pages(app):
     """A page for each run, which Sphinx writes without knowing it as a document."""
     if app.builder.format != "html":
         return
+    app.menus_of_runs = {}
     runs, curves = list(found_runs(Path(app.srcdir, RUNS)).values()), Curves()
     for k, run in enumerate(runs):
         page = f"{RUNS}/{run.name}"
@@ -500,10 +501,26 @@ def with_its_look(app, pagename, templatename, context, doctree):
         app.add_js_file("runs.js", loading_method="defer")
 
 
+def with_one_menu(app, pagename, templatename, context, doctree):
+    """The menu, alike on all pages of runs in a folder, is made once: it takes as long as the rest of a page."""
+    if not pagename.startswith(f"{RUNS}/"):
+        return
+    make, folder = context["toctree"], pagename.rpartition("/")[0]
+
+    def menu(**asked):
+        key = (folder, *sorted(asked.items()))
+        if key not in app.menus_of_runs:
+            app.menus_of_runs[key] = make(**asked)
+        return app.menus_of_runs[key]
+
+    context["toctree"] = menu
+
+
 def setup(app):
     app.add_role("run", XRefRole(innernodeclass=nodes.inline))
     app.add_directive("all-runs", AllRuns)
     app.connect("missing-reference", resolve)
     app.connect("html-collect-pages", pages)
     app.connect("html-page-context", with_its_look)
+    app.connect("html-page-context", with_one_menu)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
