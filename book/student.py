@@ -80,6 +80,7 @@ def plain(text: str, there: set[str], labels: set[str]) -> str:
         text,
     )
     text = re.sub(r"(?<!\!)\[([^\]]+)\]\(runs/[^)]*\)", r"\1", text)
+    text = re.sub(r"\{run\}`([^`<]*[^`<\s])(?:\s*<[^`>]*>)?`", r"\1", text)
     text = re.sub(
         r"\{glue:text\}`([\w-]+)[^`]*`", r"*\1* (printed above)", text
     )

@@ -91,6 +91,7 @@ def test_published_runs_beat_both_trivial_predictors_and_stay_below_the_ceiling(
     longest = {name: values[-1] for name, values in scores.items()}
     assert longest["pooled"] > max(longest["density"], longest["E_IS"])
     assert longest["pooled"] < longest["ceiling"]
+    assert longest["mean"] < longest["ceiling_within"]
 
 
 def split_hash(parameters):
@@ -128,11 +129,11 @@ def test_prose_of_result_pages_holds_no_numbers_of_its_own():
 def test_table_of_contents_names_every_page():
     toc = (ROOT / "_toc.yml").read_text()
     named = set(re.findall(r"(?:root|file): (\S+)", toc))
-    for pattern in re.findall(r"glob: (\S+)", toc):
-        named |= {p.relative_to(ROOT).with_suffix("").as_posix() for p in ROOT.glob(f"{pattern}.ipynb")}
-    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in [*CHAPTERS, *RUNS] if p.stem != "train"}
+    assert "glob:" not in toc
+    pages = {p.relative_to(ROOT).with_suffix("").as_posix() for p in CHAPTERS if p.stem != "train"}
     assert pages <= named
     assert all(list(ROOT.glob(f"{name}.*")) for name in named)
+    assert not any(name.startswith("book/runs/") for name in named)  # evidence, one click from its number
 
 
 def test_ci_runs_the_readme_command_verbatim():
@@ -223,22 +224,76 @@ def pages_of(html):
     return [html / f"{name}.html" for name in re.findall(r"(?:root|file): (\S+)", toc)]
 
 
+def run_pages_of(html):
+    return [html / path.relative_to(ROOT).with_suffix(".html") for path in RUNS]
+
+
 def test_build_from_clean_with_warnings_as_errors(built):
-    """Every page of the table of contents comes out, says when it was executed, and its pictures have a text."""
-    for page in pages_of(built):
+    """Every page comes out, those of runs too, says when it was executed, and its pictures have a text."""
+    for page in pages_of(built) + run_pages_of(built):
         text = page.read_text()
         assert "cdn.jsdelivr.net/npm/mathjax" not in text, page  # equations show offline
         for image in re.findall(r"<img [^>]*>", text):
             assert 'alt=""' not in image, (page, image)
             assert "alt=" in image, (page, image)
         name = page.relative_to(built).with_suffix("")
-        notebook = (ROOT / name).with_name(f"{name.name}.ipynb")
+        notebook = ROOT / f"{name}.ipynb"
         if notebook.is_file():
             assert "Last executed on" in text, page
             assert "Traceback (most recent call last)" not in text, page
         if notebook.is_file() and notebook.parent == BOOK:
             assert f"https://colab.research.google.com/github/glasslit/glasslit/blob/main/{name}.ipynb" in text
             assert "https://mybinder.org/v2/gh/glasslit/glasslit/main" in text
+
+
+def test_runs_are_evidence_and_not_navigation(built):
+    """Each has a page with its scores, its notebook and links back; none is searched, numbered or in the menu."""
+    assert len(RUNS) > 90
+    searched = json.loads(re.search(r"setIndex\((.*)\)", (built / "searchindex.js").read_text())[1])["docnames"]
+    assert "book/all_runs" in searched
+    assert not any("book/runs/" in name for name in searched)
+    table = BeautifulSoup((built / "book" / "all_runs.html").read_text(), "html.parser")
+    listed = {unquote(a["href"]) for a in table.select("table.glasslit-runs tbody th a")}
+    assert listed == {page.relative_to(built / "book").as_posix() for page in run_pages_of(built)}
+    chapters = {page.resolve() for page in pages_of(built)}
+    for path, page in zip(RUNS, run_pages_of(built), strict=True):
+        soup = BeautifulSoup(page.read_text(), "html.parser")
+        leads_to = {(page.parent / unquote(a["href"])).resolve() for a in soup.select(".glasslit-up a")}
+        assert leads_to <= chapters
+        assert len(leads_to) >= 2, "to All runs, and to a chapter that uses it"
+        (download,) = [a for a in soup.select("a.download") if a["href"].endswith(".ipynb")]
+        assert (page.parent / unquote(download["href"])).read_bytes() == path.read_bytes()
+        scores = json.loads((path.with_suffix("") / "metrics.json").read_text())["test"]
+        shown = [[cell.text for cell in t.select("tr:last-child td")] for t in soup.select("table.glasslit-scores")]
+        keys = ("mean", "ceiling_within", "pooled", "ceiling", "E_IS", "density")
+        there = [key for key in keys if key in scores["A"]]
+        assert shown == [[f"{scores[kind][key][-1]:.3f}" for key in there] for kind in "AB"]
+    for page in pages_of(built):
+        menu = BeautifulSoup(page.read_text(), "html.parser").select("nav.bd-links a[href]")
+        assert menu
+        assert not any("runs/" in a["href"] for a in menu)
+
+
+def gaps(numbers):
+    """Numbers of figures that do not follow on the one before: from 1 on, anew in each chapter where they name it."""
+    last, wrong = {}, []
+    for number in numbers:
+        *chapter, k = map(int, number.split("."))
+        if k != last.get(tuple(chapter), 0) + 1:
+            wrong.append(number)
+        last[tuple(chapter)] = k
+    return wrong
+
+
+def test_figures_are_numbered_without_a_gap(built):
+    numbers = []
+    for page in pages_of(built):
+        captions = BeautifulSoup(page.read_text(), "html.parser").select("figcaption .caption-number")
+        numbers += [re.search(r"[\d.]*\d", caption.text)[0] for caption in captions]
+    assert len(numbers) > 50
+    assert gaps(numbers) == []
+    assert gaps(["1", "2", "4", "5"]) == ["4"]
+    assert gaps(["1.1", "1.2", "2.1", "2.3"]) == ["2.3"]
 
 
 def broken_links(folder):
@@ -319,8 +374,33 @@ def seen(browser, page):
 
 @pytest.mark.browser
 def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, browser):
-    wrong = {page.name: found for page in pages_of(built) if (found := seen(browser, page)) != (390, [], 0, 0)}
+    pages = pages_of(built) + run_pages_of(built)[::10]
+    wrong = {page.name: found for page in pages if (found := seen(browser, page)) != (390, [], 0, 0)}
     assert wrong == {}
+
+
+@pytest.mark.browser
+def test_the_table_of_runs_is_sorted_and_chosen_from_the_keyboard(built, browser):
+    tab = browser.new_page()
+    tab.goto((built / "book" / "all_runs.html").as_uri())
+
+    def column(number):
+        rows = "[...document.querySelectorAll('.glasslit-runs tbody tr')].filter(r => !r.hidden)"
+        return tab.evaluate(f"{rows}.map(r => r.cells[{number}].textContent)")
+
+    before = column(3)  # scores within configurations, at the longest time
+    assert len(before) == len(RUNS)
+    for state, turned in (("ascending", False), ("descending", True)):
+        tab.locator(".glasslit-runs thead tr:last-child button").nth(3).focus()
+        tab.keyboard.press("Enter")
+        assert [float(v) for v in column(3)] == sorted(map(float, before), reverse=turned)
+        marked = tab.locator(".glasslit-runs [aria-sort]")
+        assert [marked.nth(k).get_attribute("aria-sort") for k in range(marked.count())] == [state]
+    tab.locator(".glasslit-choose select").select_option("Number of layers")
+    chosen = [p.stem for p in RUNS if p.parent.name == "depth"]
+    assert sorted(column(0)) == sorted(chosen)
+    assert f"{len(chosen)} of {len(RUNS)} runs" in tab.locator(".glasslit-choose").inner_text()
+    tab.close()
 
 
 @pytest.mark.browser

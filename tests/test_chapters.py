@@ -1,4 +1,4 @@
-"""Chapters as their readers meet them: little code in sight, pictures with legible text, buttons that say what they do."""
+"""Chapters as their readers meet them: little code in sight, and buttons that say what they do."""
 
 import re
 

@@ -213,7 +213,7 @@ BESIDE = {
     "test_starter",
     "test_structure",
 }
-"""Tests of what is no module: the house, the book and its extensions, devices, benchmarks, clusters, the starter set."""
+"""Tests of what is no module: the house, the book and its extensions, devices, benchmarks, the starter set."""
 
 
 def covered_by(path):

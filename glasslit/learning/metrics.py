@@ -122,6 +122,9 @@ def noise_ceiling(
     array([1.])
     """
     halves = _listed(propensity_half, 3)
+    if reduce == "mean" and len(halves) > 1:  # of what is possible in each, as the score is
+        each = [noise_ceiling(h, t) for h, t in zip(halves, _listed(types, 1), strict=True)]
+        return {name: np.mean([ceiling[name] for ceiling in each], axis=0) for name in TYPE_NAMES}
     r = pearson([h[0] for h in halves], [h[1] for h in halves], types, reduce)
     return {name: np.sqrt(2 * np.clip(v, 0, None) / (1 + np.clip(v, 0, None))) for name, v in r.items()}
 
