@@ -88,7 +88,7 @@ def test_ceilings_of_configurations_are_averaged_and_may_share_their_types():
     halves, types = truth + rng.normal(size=(2, 2, 1, 3000)), np.zeros(3000)
     each = [gl.noise_ceiling(h, types)["A"][0] for h in halves]
     assert each[1] > each[0] + 0.05
-    for given in (types, [types, types]):
-        assert gl.noise_ceiling(halves, given)["A"][0] == pytest.approx(np.mean(each))
+    for kinds in (types, [types, types]):
+        assert gl.noise_ceiling(halves, kinds)["A"][0] == pytest.approx(np.mean(each))
     with pytest.raises(ValueError, match="expected"):
         gl.noise_ceiling(halves, [types] * 3)
