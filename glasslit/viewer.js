@@ -223,7 +223,7 @@
     held.set(e.pointerId, [e.clientX, e.clientY]);
     if (held.size === 2) zoom(spread() / Math.max(apart, 1));
     else if (held.size === 1) {
-      const degrees = 180 / canvases[0].clientWidth;
+      const degrees = 180 / canvases[0].getBoundingClientRect().width;
       move((e.clientX - before[0]) * degrees, (e.clientY - before[1]) * degrees);
     }
   });

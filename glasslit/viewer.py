@@ -15,7 +15,7 @@ pythreejs 2.4.2      609 409  three.js in a widget, before any data
 ipyvolume 0.6.3      571 575  three.js alone; its last release is of 2023
 nglview 4.0.1      1 034 938  NGL alone
 py3Dmol 2.5.5              -  loads its script from a CDN
-this file             25 000  without data and still picture
+this file             20 000  without data and still picture
 =================  =========  ========================================================================
 """
 
@@ -112,7 +112,7 @@ def particles(
 
     Returns
     -------
-    HTML, for ``IPython.display.HTML``: about 25 kB, 20 to 40 kB for the still picture of each panel, and 1.3 bytes
+    HTML, for ``IPython.display.HTML``: about 20 kB, 20 to 40 kB for the still picture of each panel, and 1.3 bytes
     for each number shown. The page holds 8-bit numbers (1/255 of the range at each time; changes in 1/127 of the
     largest at that time), and 16-bit positions. Equal rows of changes are held once.
 
