@@ -47,9 +47,7 @@ def description(item, section):
     if rest and isinstance(rest[0], nodes.paragraph):
         said = "".join(part.astext() for part in first)
         if first:
-            first.append(
-                nodes.Text(". " if SHAPE.fullmatch(said) else " ")
-            )
+            first.append(nodes.Text(". " if SHAPE.fullmatch(said) else " "))
         first += [child.deepcopy() for child in rest.pop(0).children]
     paragraph = nodes.paragraph("", "", *first)
     new = nodes.definition("", *([paragraph] if first else []), *rest)
@@ -70,15 +68,11 @@ def join(app, doctree):
                 name, new = description(item, section)
                 if name:
                     term = nodes.term("", "", *[n.deepcopy() for n in name])
-                    pieces.append(
-                        nodes.definition_list_item("", term, new)
-                    )
+                    pieces.append(nodes.definition_list_item("", term, new))
                 else:
                     pieces += new.children
             named = [
-                p
-                for p in pieces
-                if isinstance(p, nodes.definition_list_item)
+                p for p in pieces if isinstance(p, nodes.definition_list_item)
             ]
             if len(named) == len(pieces):
                 items.children = []
