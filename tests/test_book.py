@@ -259,7 +259,7 @@ def test_descriptions_in_docstrings_are_shown_as_sentences(monkeypatch):
     Returns
     -------
     list of files, by
-        number
+    number and by name
 
     Raises
     ------
@@ -276,7 +276,7 @@ def test_descriptions_in_docstrings_are_shown_as_sentences(monkeypatch):
         "box": "shape (3,), sigma_AA. Edge lengths.",
         "ValueError": "If there is none.",
     }
-    assert "list of files, by number" in [p.astext() for p in tree.findall(nodes.paragraph)]
+    assert "list of files, by number and by name" in [p.astext() for p in tree.findall(nodes.paragraph)]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ SECTIONS = {
     "Returns",
     "Yields",
     "Raises",
+    "Warns",
 }
 SHAPE = re.compile(r"(same )?shape\b.{0,60}[^.;:,]|int|float|str|bool")
 """Short types, after which a new sentence begins."""
@@ -35,7 +36,7 @@ def description(item, section):
     """The name, and one definition whose first paragraph holds all that is said in the term and in the definition."""
     term = item.next_node(nodes.term)
     old = item.next_node(nodes.definition)
-    if section == "Raises":
+    if section in ("Raises", "Warns"):
         name = [nodes.strong("", "", *text_of(term))]
         first = []
     else:
@@ -43,7 +44,11 @@ def description(item, section):
         first = [] if name else text_of(term)
     for classifier in item.findall(nodes.classifier):
         first += [child.deepcopy() for child in classifier.children]
-    rest = list(old.children) if old is not None else []
+    rest = [  # numpydoc puts a comment where there is no description
+        child
+        for child in (old.children if old is not None else [])
+        if not isinstance(child, nodes.comment)
+    ]
     if rest and isinstance(rest[0], nodes.paragraph):
         said = "".join(part.astext() for part in first)
         if first:
@@ -54,32 +59,47 @@ def description(item, section):
     return name, new
 
 
+def after(pieces, more):
+    """What follows a piece without a name: its paragraph goes on with the next one, unless its sentence has ended."""
+    last = pieces[-1] if pieces else None
+    goes_on = (
+        isinstance(last, nodes.paragraph)
+        and more
+        and isinstance(more[0], nodes.paragraph)
+        and not last.astext().endswith((".", "!", "?"))
+    )
+    if not goes_on:
+        return [*pieces, *more]
+    last += [nodes.Text(" "), *more[0].children]
+    return [*pieces, *more[1:]]
+
+
 def join(app, doctree):
     for field in doctree.findall(nodes.field):
         title, body = field.children
         section = title.astext().strip()
         if section not in SECTIONS:
             continue
-        for items in list(body.findall(nodes.definition_list)):
-            if items.parent is not body:
-                continue  # a list inside a description
-            pieces = []
-            for item in items.children:
+        pieces = []
+        for child in list(body.children):
+            if not isinstance(child, nodes.definition_list):
+                pieces.append(child)
+                continue
+            for item in child.children:
                 name, new = description(item, section)
-                if name:
-                    term = nodes.term("", "", *[n.deepcopy() for n in name])
-                    pieces.append(nodes.definition_list_item("", term, new))
-                else:
-                    pieces += new.children
-            named = [
-                p for p in pieces if isinstance(p, nodes.definition_list_item)
-            ]
-            if len(named) == len(pieces):
-                items.children = []
-                items += pieces
-                items["classes"].append("glasslit-described")
-            elif not named:
-                items.replace_self(pieces)
+                if not name:
+                    pieces = after(pieces, new.children)
+                    continue
+                if not (
+                    pieces and isinstance(pieces[-1], nodes.definition_list)
+                ):
+                    pieces.append(
+                        nodes.definition_list(classes=["glasslit-described"])
+                    )
+                term = nodes.term("", "", *[n.deepcopy() for n in name])
+                pieces[-1] += nodes.definition_list_item("", term, new)
+        body.children = []
+        body += pieces
 
 
 def setup(app):
