@@ -302,6 +302,7 @@ def test_build_from_clean_with_warnings_as_errors(built):
     for page in pages_of(built):
         text = page.read_text()
         assert "cdn.jsdelivr.net/npm/mathjax" not in text, page  # equations show offline
+        assert re.search(r'<link rel="icon" href="[./]*_static/favicon.svg"', text), page
         for image in re.findall(r"<img [^>]*>", text):
             assert 'alt=""' not in image, (page, image)
             assert "alt=" in image, (page, image)
