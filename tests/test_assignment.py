@@ -52,7 +52,8 @@ def test_the_check_wants_the_solution_to_ones_own_problem(problem):
 
 def test_problems_depend_on_key_and_student_and_on_nothing_else():
     def texts(key, student):
-        return [problem.drawn(key, student).text for problem in PROBLEMS]
+        mine = [problem.drawn(key, student) for problem in PROBLEMS]
+        return [problem.text + problem.open for problem in mine]  # numbers may stand in the open cell
 
     assert texts("key", "ada") == texts("key", "ada")
     for other in (texts("another", "ada"), texts("key", "emmy")):
@@ -66,6 +67,25 @@ def test_problems_depend_on_key_and_student_and_on_nothing_else():
         ("kernel", "line = np.outer(a, a)", "line = np.outer(a, a) * (1 + 0.01 * a[0])"),
         ("coupled", "return factor", "return -factor"),
         ("envelope", "r / ", "1.01 * r / "),
+        ("displacement", "steps -= ", "_ = "),
+        ("scattering", "2 * np.pi", "np.pi"),
+        ("ceiling", "now**2", "now"),
+        ("label", "(len(x) - 1)", "len(x)"),
+        ("fire", "np.zeros_like(v)", "v"),
+        ("in_si", "1e12", "1e9"),
+        ("read", "if n_b * 5 != c.n_particles", "if False"),
+        ("read", "> 0.01", "> 0.03"),
+        ("read", "-1:", ":1"),
+        ("scaled", "1 / 3", "1 / 2"),
+        ("within_pooled", '("mean", "pooled")', '("pooled", "mean")'),
+        ("blocks", "/ np.bincount(at)", ""),
+        ("honest", "scores[-1][1]", "max(score for _, score in scores)"),
+        ("optimism", "best.mean()", "3"),
+        ("gain", "@ [-1, 1] @ [-1, 1]", "@ [1, 0] @ [1, 0]"),
+        ("decoder", "(x[k] - center)", "x[k]"),
+        ("susceptibility", "chi4(*halves)", "chi4(halves[0])"),
+        ("shared", "(q - q.mean())[j]", "q[j]"),
+        ("direction", "/ z.std(axis=0)", ""),
     ],
 )
 def test_a_solution_that_is_almost_right_gets_nothing(name, right, wrong):
