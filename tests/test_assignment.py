@@ -1,7 +1,9 @@
 """Graded work: problems differ from student to student, and points are given for what is right."""
 
+import ast
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,7 +15,8 @@ from tests.common import ROOT
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import assignment  # noqa: E402
-from assignment import as_function, grade, notebook_of, read_roster, selected, write  # noqa: E402
+import feedback  # noqa: E402
+from assignment import as_function, grade, notebook_of, read_roster, write  # noqa: E402
 from problems import PROBLEMS  # noqa: E402
 
 STUDENTS = ("ada", "emmy", "hermann")
@@ -113,7 +116,7 @@ def hand_in(folder, name, answers):
 def test_points_for_what_comes_back(tmp_path, monkeypatch):
     names = [*STUDENTS, "neighbor", "absent", "torn", "binary", "list", "silent", "leaves", "gone"]
     folder, out = tmp_path / "homework", tmp_path / "points.csv"
-    problems = selected(["irreps_in_the_plane", "honest_evaluation"])
+    problems = [p for p in PROBLEMS if p.name in ("frequencies", "invariant", "n_runs", "apart")]
     monkeypatch.setattr(assignment, "SECONDS", 4)
     write(names, folder, problems, "key", "Homework")
     solved = {name: [p.drawn("key", name).solution for p in problems] for name in STUDENTS}
@@ -128,7 +131,9 @@ def test_points_for_what_comes_back(tmp_path, monkeypatch):
     (folder / "torn.ipynb").write_text('{"cells": [')
     (folder / "binary.ipynb").write_bytes(b"\xff\xfe")
     (folder / "list.ipynb").write_text("[]")
-    grade(folder, "key", out)
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    grade(folder, "key", out, workers=3)
     whole = sum(p.points for p in problems)
     ones = sum(p.points for p in problems if p.points == 1)
     assert 0 < ones < whole
@@ -159,7 +164,28 @@ def test_points_for_what_comes_back(tmp_path, monkeypatch):
     assert told("neighbor")["frequencies"] == "not these frequencies"
     assert "KeyboardInterrupt" in "".join(told("emmy").values()) or "not answered" in told("emmy").values()
 
+    pages = {name: (folder / "feedback" / f"{name}.html").read_text() for name in names}
+    for name, text in pages.items():
+        assert f"{points[name]} of {whole} points" in text
+        assert ("What to read again" in text) == (points[name] < whole)
+        read_again = {p.chapter for p in problems if told(name)[p.name]}
+        assert {p.chapter for p in problems if f"<code>{p.chapter}</code>" in text} == read_again
+    assert "Everything is right" in pages["ada"]
+    assert "Not answered" in pages["hermann"]
+    assert "The check says: not these frequencies." in pages["neighbor"]
+    assert "ran longer than the time limit" in pages["emmy"] or "Not answered" in pages["emmy"]
+
+    few = {"names": ["ada", "neighbor", "silent"]}
+    told_alone = json.loads((alone / "assignment.json").read_text()) | few
+    (alone / "assignment.json").write_text(json.dumps(told_alone))
+    grade(alone, "key", tmp_path / "alone.csv", workers=1)  # one after the other: the same, byte by byte
+    for name in told_alone["names"]:
+        for made in (f"points/{name}.json", f"feedback/{name}.html"):
+            assert (alone / made).read_bytes() == (folder / made).read_bytes()
+
     kept = {path: path.read_bytes() for path in (folder / "points").iterdir()}
+    with pytest.raises(ValueError, match="0 workers; expected at least 1"):
+        grade(folder, "key", out, workers=0)
     with pytest.raises(ValueError, match="not the key with which"):
         grade(folder, "another", out)
     with pytest.raises(ValueError, match="is no folder"):
@@ -223,3 +249,19 @@ def test_the_command(tmp_path):
     none = command("grade", "other", "--key", "x")
     assert none.returncode == 2
     assert none.stderr.startswith("other has no assignment.json")
+
+
+@pytest.mark.parametrize("problem", PROBLEMS, ids=lambda p: p.name)
+def test_feedback_says_what_the_check_says_and_never_what_a_student_makes_it_say(problem):
+    mine = problem.drawn("key", "ada")
+    assert feedback.sentence("", mine) == "Right."
+    messages = [n.msg.value for n in ast.walk(ast.parse(mine.check)) if isinstance(getattr(n, "msg", 0), ast.Constant)]
+    assert messages or "{" in mine.check
+    for message in messages:
+        assert message in feedback.sentence(message, mine)
+    for smuggled in ("expected was 0.3217", "ValueError: 0.3217", "AssertionError: 0.3217", "0.3217"):
+        assert "0.3217" not in feedback.sentence(smuggled, mine)
+    page = feedback.page("ada", "<Homework>", [mine], {mine.name: "TypeError: <b>"})
+    assert "<Homework>" not in page
+    assert "<b>" not in page
+    assert mine.solution not in page
