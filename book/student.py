@@ -44,7 +44,8 @@ what the chapter has defined. If you do only a few exercises, do those marked *c
 **How to check what you have understood.** Each *Check yourself* asks a question with a few choices. Decide first; then open
 the answer to your choice with a click.
 
-**Folded code.** Code that loads data or draws a figure is folded: click on the blue bar to the left of the cell to see it.
+**Folded code.** Code that loads data or draws a figure is folded into one line that ends in three dots: click on the line to
+see it.
 
 ## The plan
 
@@ -164,20 +165,20 @@ def cited(keys: str) -> str:
 def linked(text: str, there: dict[str, str]) -> str:
     """Links to pages of the book: to the numbered file if the edition has it, otherwise the title in italics."""
 
-    def link(name: str, words: str = "") -> str:
+    def link(name: str, words: str, otherwise: str) -> str:
         if not ((BOOK / f"{name}.ipynb").is_file() or name in contents()):
-            return f"[{words}]({name})"
+            return otherwise
         words = words or title_of(name)
         return f"[{words}]({there[name]})" if name in there else f"*{words}*"
 
     text = re.sub(
-        r"\{doc\}`(?:([^`<]+) <)?([\w./]+?)>?`",
-        lambda m: link(m[2].split("/")[-1], m[1] or ""),
+        r"(?<!\!)\[([^\]]*)\]\((\w+)(?:\.ipynb|\.md)?\)",
+        lambda m: link(m[2], m[1], m[0]),
         text,
     )
     return re.sub(
-        r"(?<!\!)\[([^\]]*)\]\((\w+)(?:\.ipynb|\.md)?\)",
-        lambda m: link(m[2], m[1]),
+        r"\{doc\}`(?:([^`<]+) <)?([\w./]+?)>?`",
+        lambda m: link(m[2].split("/")[-1], m[1] or "", m[0]),
         text,
     )
 
@@ -204,7 +205,10 @@ def plain(
 ) -> str:
     """Markdown for a notebook by itself: links to notebooks that are there; what only the book knows is written out."""
     figures = figures or {}
-    text = linked(plain_self_check(without_how(text)), there)
+    text = plain_self_check(without_how(text))
+    # without empty lines between them jupyterlab-myst shows the last answer unfolded
+    text = text.replace("</details>\n<details>", "</details>\n\n<details>")
+    text = linked(text, there)
     text = re.sub(r"\{cite:[tp]\}`([^`]+)`", lambda m: cited(m[1]), text)
     elsewhere = lambda kind, m: f"({kind} in *{home_of(m[1])}*)"
     text = re.sub(
