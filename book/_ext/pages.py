@@ -1,7 +1,6 @@
 """Sphinx extension: under each page with code, when it was executed, how long that took, and with what.
 
-It also takes out the scripts of Thebe, which this book does not use (Jupyter Book adds them twice, a script error), and
-marks wide pictures, which a telephone shows in a place that scrolls: shrunk to its width their words could not be read.
+It also takes out the scripts of Thebe, which this book does not use (Jupyter Book adds them twice, a script error).
 """
 
 import os
@@ -10,12 +9,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-import imagesize
 import nbformat
-from docutils import nodes
-
-WIDE = 640
-"""Pixels."""
 
 
 def told(app, name):
@@ -66,18 +60,10 @@ def name_run(app, docname, source):
         )
 
 
-def mark_wide(app, doctree, docname):
-    for image in doctree.findall(nodes.image):
-        path = Path(app.srcdir, image["uri"].lstrip("/"))
-        if path.is_file() and imagesize.get(path)[0] > WIDE:
-            image["classes"].append("glasslit-wide")
-
-
 def setup(app):
     # Kernels inherit it: waiting threads leave the cores to others.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app.connect("source-read", name_run)
-    app.connect("doctree-resolved", mark_wide)
     app.connect("html-page-context", stamp)
     app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
