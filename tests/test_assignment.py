@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 
 import nbformat
 import pytest
@@ -16,6 +17,7 @@ BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import assignment  # noqa: E402
 import feedback  # noqa: E402
+import student  # noqa: E402
 from assignment import as_function, grade, notebook_of, read_roster, write  # noqa: E402
 from problems import PROBLEMS  # noqa: E402
 
@@ -244,7 +246,8 @@ def test_the_command(tmp_path):
     assert "expected a new folder" in again.stderr
     wrong = command("write", "roster.txt", "other", "--chapters", "the_liar")
     assert wrong.returncode == 2
-    assert "no problems for 'the_liar'; expected chapters among symmetry_in_graphs" in wrong.stderr
+    assert "no problems for 'the_liar'; expected chapters among " in wrong.stderr
+    assert all(f" {p.chapter}" in wrong.stderr for p in PROBLEMS)
     assert not (tmp_path / "other").exists()
     none = command("grade", "other", "--key", "x")
     assert none.returncode == 2
@@ -265,3 +268,46 @@ def test_feedback_says_what_the_check_says_and_never_what_a_student_makes_it_say
     assert "<Homework>" not in page
     assert "<b>" not in page
     assert mine.solution not in page
+
+
+def test_problems_are_in_the_order_of_the_book_and_in_more_than_its_foundations():
+    order = [chapter for chapter in student.contents() if chapter in {p.chapter for p in PROBLEMS}]
+    assert list(dict.fromkeys(p.chapter for p in PROBLEMS)) == order
+    experiments = "glass_and_mobility making_a_glass data_card your_own_liquid honest_evaluation ablations transfer"
+    assert {*experiments.split(), "fields", "order_parameter"} <= set(order)
+    assert len({p.name for p in PROBLEMS}) == len(PROBLEMS)
+
+
+def test_notebooks_are_graded_side_by_side(tmp_path, monkeypatch):
+    """As many at a time as workers: each waits here until as many have begun."""
+    together = threading.Barrier(3)
+
+    def graded(*given):
+        together.wait(timeout=30)
+        return {p.name: "" for p in PROBLEMS}
+
+    monkeypatch.setattr(assignment, "graded", graded)
+    write([*STUDENTS], tmp_path / "homework", list(PROBLEMS), "key", "Homework")
+    grade(tmp_path / "homework", "key", tmp_path / "points.csv", workers=3)
+    assert not together.broken
+
+
+def test_grading_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
+    names, begun = [*STUDENTS], []
+
+    def graded(path, name, *given):
+        if name == "emmy" and begun.count("emmy") == 0:
+            begun.append(name)
+            raise KeyboardInterrupt
+        begun.append(name)
+        return {p.name: "" for p in PROBLEMS}
+
+    monkeypatch.setattr(assignment, "graded", graded)
+    write(names, tmp_path / "homework", list(PROBLEMS), "key", "Homework")
+    with pytest.raises(KeyboardInterrupt):
+        grade(tmp_path / "homework", "key", tmp_path / "points.csv", workers=1)
+    assert not (tmp_path / "points.csv").exists()
+    grade(tmp_path / "homework", "key", tmp_path / "points.csv", workers=1)
+    assert begun.count("ada") == 1, "what was graded is kept"
+    assert begun.count("emmy") == 2
+    assert (tmp_path / "points.csv").read_text().count("\n") == 4
