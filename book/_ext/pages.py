@@ -1,21 +1,12 @@
 """Sphinx extension: under each page with code, when it was executed, how long that took, and with what.
 
-It also takes out the scripts of Thebe, which this book does not use (Jupyter Book adds them twice, a script error), and
-marks wide pictures, which a telephone shows in a place that scrolls: shrunk to its width their words could not be read.
+It also takes out the scripts of Thebe, which this book does not use (Jupyter Book adds them twice, a script error).
 """
 
 import os
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
-
-import imagesize
-import nbformat
-from docutils import nodes
-
-WIDE = 640
-"""Pixels."""
 
 
 def told(app, name):
@@ -32,15 +23,6 @@ def told(app, name):
             f"Last executed on {date:%d %B %Y} in {run['runtime']:.0f} s, "
             f"with {with_what}."
         )
-    path = Path(app.env.doc2path(name))
-    if path.suffix == ".ipynb":  # a training run, stored with its outputs
-        run = nbformat.read(path, 4).metadata.get("papermill")
-        if run:
-            date = datetime.fromisoformat(run["end_time"])
-            return (
-                f"Last executed on {date:%d %B %Y} in "
-                f"{run['duration'] / 60:.0f} min; versions stand on its card."
-            )
     return ""
 
 
@@ -57,27 +39,9 @@ def stamp(app, pagename, templatename, context, doctree):
         context["body"] += f'<p class="glasslit-stamp">{escape(text)}</p>'
 
 
-def name_run(app, docname, source):
-    """Runs are executions of one notebook; their pages get a heading of their own."""
-    if "/runs/" in docname:
-        name = docname.rsplit("/", 1)[1]
-        source[0] = source[0].replace(
-            "# A training run: from positions to mobility", f"# Run {name}"
-        )
-
-
-def mark_wide(app, doctree, docname):
-    for image in doctree.findall(nodes.image):
-        path = Path(app.srcdir, image["uri"].lstrip("/"))
-        if path.is_file() and imagesize.get(path)[0] > WIDE:
-            image["classes"].append("glasslit-wide")
-
-
 def setup(app):
     # Kernels inherit it: waiting threads leave the cores to others.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    app.connect("source-read", name_run)
-    app.connect("doctree-resolved", mark_wide)
     app.connect("html-page-context", stamp)
     app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -301,8 +301,8 @@ def results(folder: str | Path) -> pd.DataFrame:
     Returns
     -------
     A row for each run, type and time: ``run`` (the name), the parameters of its card that are single values, ``type``,
-    ``time`` (Lennard-Jones units), the scores of ``metrics.json`` (``mean``, ``pooled``, ``ceiling``, ``density``,
-    ``E_IS``; nan where there is none), ``seconds`` of training.
+    ``time`` (Lennard-Jones units), the scores of ``metrics.json`` (``mean``, ``pooled``, ``ceiling``,
+    ``ceiling_within``, ``density``, ``E_IS``; nan where there is none), ``seconds`` of training.
 
     Raises
     ------
