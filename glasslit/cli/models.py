@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     tqdm.write(table([header[k] for k in shown], [[row[k] for k in shown] for row in rows]))
     tqdm.write(
         "within, pooled: correlation with the test labels of A particles at the longest time, within configurations\n"
-        "and over all of them; ceiling: what labels as noisy as these allow a perfect predictor, by the pooled score.\n"
+        "and over all of them; ceilings: what labels as noisy as these allow a perfect predictor, by each of the two.\n"
         "T is in epsilon_AA / k_B, times are in Lennard-Jones units. To use one: glasslit predict ... --model "
         f"{rows[0][0]}"
     )

@@ -94,8 +94,8 @@ def run(arguments: argparse.Namespace) -> None:
         shown = [name for name in COLUMNS if name not in alike and any(text[name] != "-" for text in texts)]
         tqdm.write(table(shown, [[text[name] for name in shown] for text in texts]))
         tqdm.write(
-            "within, pooled: correlations with the test labels of A particles at the longest time; ceiling: of the "
-            "pooled score"
+            "within, pooled: correlations with the test labels of A particles at the longest time; ceilings: what "
+            "labels as noisy as these allow a perfect predictor, by each of the two scores"
         )
     for sentence in found.unfinished + found.damaged:
         tqdm.write(sentence)
