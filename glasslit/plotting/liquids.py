@@ -45,7 +45,7 @@ def _ring(axis: Axes, center: np.ndarray) -> None:
     """A ring around one particle, visible on light and on dark neighbors."""
     place: dict[str, Any] = {"units": "xy", "offsets": [center], "offset_transform": axis.transData, "zorder": 3}
     for color, width in (("white", 5.0), (RING, 2.5)):
-        look = {"facecolors": "none", "edgecolors": color, "linewidths": width}
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "linewidths": width}
         axis.add_collection(EllipseCollection([1.35], [1.35], [0.0], **look, **place))
 
 
