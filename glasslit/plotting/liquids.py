@@ -159,7 +159,7 @@ def radial_distribution(r: np.ndarray, curves: Mapping[str, Mapping[str, np.ndar
     curves : label -> {"AA": shape (R,), "AB": ..., "BB": ...}
     """
     names = list(next(iter(curves.values())))
-    figure, axes = new_figure(len(names), width=2.4, height=3.0, sharey=True)
+    figure, axes = new_figure(len(names), width=2.33, height=3.0, sharey=True)
     for axis, name in zip(axes, names, strict=True):
         for (label, g), color in zip(curves.items(), shades(len(curves)), strict=True):
             axis.plot(r, g[name], color=color, lw=1.2, label=label)
