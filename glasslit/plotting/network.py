@@ -90,13 +90,13 @@ def _enlarged(axis: Axes, basis: int) -> None:
         axis.add_patch(Circle(place, 0.14, fc=color, ec="white", zorder=2))
     _arrow(axis, center, neighbor, "black")
     axis.text(neighbor[0] + 0.2, neighbor[1], "neighbor $j$", va="center", fontsize=8.5)
-    axis.text(center[0] - 0.19, center[1] + 0.02, "$i$", ha="right", va="center", fontsize=9.5)
-    axis.text(1.7, 5.66, r"$\mathbf{a}_{ij}$", ha="center", va="bottom", fontsize=9.5)
+    axis.text(center[0] - 0.19, center[1] + 0.02, "$i$", ha="right", va="center", fontsize=10)
+    axis.text(1.7, 5.66, r"$\mathbf{a}$", ha="center", va="bottom", fontsize=10)
     columns, middle = (0.64, 1.73, 2.82), 3.9
     texts = (
-        ("who", "features $h_j$\nof the\nneighbor"),
-        ("where", "spherical\nharmonics\n" r"$Y(\hat{\mathbf{a}}_{ij})$"),
-        ("how far", f"{basis} waves, a\nsmall network,\n" r"weights $\varphi(|\mathbf{a}_{ij}|)$"),
+        ("who", "features $h$\nof the\nneighbor"),
+        ("where", "spherical\nharmonics\n" r"$Y(\hat{\mathbf{a}})$"),
+        ("how far", f"{basis} waves, a\nsmall network,\n" r"weights $\varphi(|\mathbf{a}|)$"),
     )
     for x, (question, text) in zip(columns, texts, strict=True):
         _arrow(axis, (1.73 + 0.35 * (x - 1.73), 4.66), (x, middle + 0.47))
