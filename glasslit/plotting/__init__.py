@@ -1,12 +1,13 @@
 """One style for figures, and the plots that pages share: arrays in, figures out. Nothing here computes a result.
 
 Imports no other room. In a notebook, :func:`use` makes figures SVG with a second layout for telephones (``screens``).
-Start with ``style``; then ``results`` (scores), ``liquids`` (particles), ``sphere`` (functions of direction) and
-``frames`` (sliders).
+Start with ``style``; then ``results`` (scores), ``liquids`` (particles), ``sphere`` (functions of direction),
+``network`` (its drawing) and ``frames`` (sliders).
 """
 
 from .frames import slider
 from .liquids import box_3d, radial_distribution, slice_by_type, slice_pair, slices
+from .network import architecture
 from .results import against_time, comparison, learning_curve, rho_against_time, scatter
 from .screens import use
 from .sphere import harmonic_shapes
@@ -18,6 +19,7 @@ __all__ = [
     "MOBILITY",
     "STYLE",
     "against_time",
+    "architecture",
     "box_3d",
     "comparison",
     "harmonic_shapes",
