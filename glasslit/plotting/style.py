@@ -30,7 +30,7 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
     "lines.markersize": 5,
 }
-"""Parameters of Matplotlib. Text of 11 points is 15 pixels high where a figure is shown at its size, its subscripts 10."""
+"""Parameters of Matplotlib. At a figure's own size its text is 15 pixels high, and subscripts 10."""
 
 
 def new_figure(columns: int = 1, width: float = 3.5, height: float = 3.1, **keywords: Any) -> tuple[Figure, Any]:
