@@ -199,8 +199,8 @@ COVERED = {
 }
 """Modules whose tests stand with those of another."""
 BESIDE = {"test_structure", "test_book", "test_devices", "test_notebook", "test_exercises", "test_assignment",
-          "test_benchmarks", "test_cluster", "test_starter"}  # fmt: skip
-"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set."""
+          "test_benchmarks", "test_cluster", "test_starter", "test_self_check"}  # fmt: skip
+"""Tests of what is no module: the house, book, devices, benchmarks, scripts for clusters, the shipped starter set, self-checks."""
 
 
 def covered_by(path):
