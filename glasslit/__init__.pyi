@@ -10,6 +10,7 @@ from . import prediction as prediction
 from . import provenance as provenance
 from . import simulate as simulate
 from . import testing as testing
+from . import viewer as viewer
 from .data import checks as checks
 from .data import downloads as downloads
 from .data import isoconfigurational as isoconfigurational

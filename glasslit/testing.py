@@ -98,6 +98,46 @@ def assert_equivariant(
         raise AssertionError(f"relative equivariance error {error:.1e}; rounding explains at most {limit:.0e}")
 
 
+def predictions_when_turned(net: Any, configuration: Configuration, turns: Any) -> np.ndarray:
+    """What a network predicts for a liquid that is turned, with its box, about the z axis.
+
+    The network sees no more of a liquid than its neighbors' vectors, and these are turned: so any angle may be asked
+    for, not only the quarter turns that lay a periodic cube on itself.
+
+    Parameters
+    ----------
+    net : a network whose ``graph(configuration)`` is what it looks at, such as :class:`~glasslit.SE3GNN`
+    configuration : the liquid
+    turns : shape (R,), degrees, counterclockwise seen from above
+
+    Returns
+    -------
+    shape (R, T, N), sigma_AA
+
+    Examples
+    --------
+    >>> from glasslit import ModelConfig
+    >>> net = SE3GNN(ModelConfig(layers=2, channels=2, n_times=2))
+    >>> predictions_when_turned(net, random_liquid(100), [0, 45, 90]).shape
+    (3, 2, 100)
+    """
+    was_training = net.training
+    net.eval()
+    try:
+        graph = net.graph(configuration)
+        predictions = []
+        for turn in np.deg2rad(np.asarray(turns, dtype=float)):
+            c, s = np.cos(turn), np.sin(turn)
+            rotation = torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64, device=graph.vector.device)
+            turned = graph.clone()
+            turned.vector = (graph.vector.double() @ rotation.T).to(graph.vector)
+            with torch.no_grad():
+                predictions.append(net(turned).T.cpu().numpy())
+    finally:
+        net.train(was_training)
+    return np.stack(predictions)
+
+
 class ReluOnEverything(nn.Module):
     """Negative control: ReLU on each component, which keeps scalars and breaks vectors."""
 

@@ -82,7 +82,7 @@ def test_a_run_leaves_what_the_design_says(finished):
     assert metrics["times"] == [0.104, 52.0]
     for kind in "AB":
         assert {k: len(v) for k, v in metrics["test"][kind].items()} == dict.fromkeys(
-            ["mean", "pooled", "ceiling", "density", "E_IS"], 2
+            ["mean", "pooled", "ceiling", "ceiling_within", "density", "E_IS"], 2
         )
     card = json.loads((out / "card.json").read_text())
     assert (card["parameters"]["T"], card["parameters"]["n_train"], card["seed"]) == (0.56, 1, 4)
@@ -136,7 +136,7 @@ def in_this_process(parameters):
     [
         ({"data": "small.h5", "T": 0.5}, "an edge shorter than twice the cutoff"),
         ({"data": "bare.h5", "T": 0.5}, "has no potential_energy_inherent"),
-        ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
+        ({"epoch": 3}, "unknown parameter epoch; expected some of T, data, inputs"),
         ({"T": "hot"}, "T = 'hot'; expected a number"),
         ({"shuffle_labels": "maybe"}, "shuffle_labels = 'maybe'; expected True or False"),
         ({"times": "[13, 52]"}, '-y "times: [13, 52]"'),
@@ -146,7 +146,7 @@ def in_this_process(parameters):
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
         ({"device": "tpu3"}, "device 'tpu3'"),
-        ({"network": "botam", "l_max": None}, "baseline 'botam'; expected one of ridge, bapst"),
+        ({"network": "botam", "l_max": None}, "network 'botam'; expected one of se3, ridge, bapst"),
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
     ],
 )
@@ -269,3 +269,14 @@ def test_without_an_output_path_the_notebook_goes_to_a_pipe(tmp_path):
     written = nbformat.reads(done.stdout, 4)
     assert written.metadata.papermill.exception is None
     assert (tmp_path / "runs" / "T0.56" / "metrics.json").exists()
+
+
+def test_no_cell_shows_a_value_by_accident(finished):
+    """A cell whose last expression sets something would show what it returns, as 'passive' once did."""
+    published = sorted((ROOT / "book" / "runs").rglob("[!.]*.ipynb"))
+    assert len(published) > 90
+    for path in [finished / "run.ipynb", *published]:
+        for cell in nbformat.read(path, 4).cells:
+            for shown in cell.get("outputs", []):
+                if shown.output_type == "execute_result":  # tables and figures have more than a text
+                    assert set(shown.data) - {"text/plain"}, (path.name, cell.id, shown.data)

@@ -18,11 +18,11 @@ def check(app, config):
     )
     stamp = cache / "glasslit_source_hash"
     digest = hashlib.sha256(provenance.source_hash().encode())
-    for folder in ("benchmarks", "book/runs"):
+    for folder in ("benchmarks", "book/runs", "glasslit"):
         for path in sorted(Path(app.srcdir, folder).rglob("*")):
             digest.update(
                 path.read_bytes()
-                if path.suffix in (".py", ".json", ".csv")
+                if path.suffix in (".py", ".json", ".csv", ".js", ".css")
                 else b""
             )
     now = digest.hexdigest()

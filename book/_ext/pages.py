@@ -7,9 +7,6 @@ import os
 from datetime import datetime
 from html import escape
 from importlib.metadata import version
-from pathlib import Path
-
-import nbformat
 
 
 def told(app, name):
@@ -26,15 +23,6 @@ def told(app, name):
             f"Last executed on {date:%d %B %Y} in {run['runtime']:.0f} s, "
             f"with {with_what}."
         )
-    path = Path(app.env.doc2path(name))
-    if path.suffix == ".ipynb":  # a training run, stored with its outputs
-        run = nbformat.read(path, 4).metadata.get("papermill")
-        if run:
-            date = datetime.fromisoformat(run["end_time"])
-            return (
-                f"Last executed on {date:%d %B %Y} in "
-                f"{run['duration'] / 60:.0f} min; versions stand on its card."
-            )
     return ""
 
 
@@ -51,19 +39,9 @@ def stamp(app, pagename, templatename, context, doctree):
         context["body"] += f'<p class="glasslit-stamp">{escape(text)}</p>'
 
 
-def name_run(app, docname, source):
-    """Runs are executions of one notebook; their pages get a heading of their own."""
-    if "/runs/" in docname:
-        name = docname.rsplit("/", 1)[1]
-        source[0] = source[0].replace(
-            "# A training run: from positions to mobility", f"# Run {name}"
-        )
-
-
 def setup(app):
     # Kernels inherit it: waiting threads leave the cores to others.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    app.connect("source-read", name_run)
     app.connect("html-page-context", stamp)
     app.connect("html-page-context", without_thebe, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

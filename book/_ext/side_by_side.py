@@ -1,7 +1,7 @@
 """Sphinx extension: chapters are executed side by side before the pages are read, as many at once as there are cores.
 
 MyST-NB executes one after the other. Here what is not in its cache yet is executed first, and put there; MyST-NB then
-finds it. A chapter that fails is left to MyST-NB, which executes it again and reports it as ever.
+finds it. Their kernels are forks of one process that has imported the libraries (`forked_kernels`). A chapter that fails is left to MyST-NB, which executes it again and reports it as ever.
 ``GLASSLIT_BUILD_WORKERS`` says how many at once, at most four by default; 1 leaves it all to MyST-NB.
 """
 
@@ -9,6 +9,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import forked_kernels
 import nbformat
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
@@ -64,7 +65,11 @@ def execute(app, env, docnames):
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, share))
     try:
-        with ThreadPoolExecutor(number) as pool:
+        with (
+            forked_kernels.manager_class() as manager,
+            ThreadPoolExecutor(number) as pool,
+        ):
+            kernels = {"kernel_manager_class": manager} if manager else {}
             begun = {
                 pool.submit(
                     single_nb_execution,
@@ -72,6 +77,7 @@ def execute(app, env, docnames):
                     cwd=str(path.parent),
                     timeout=app.config.nb_execution_timeout,
                     allow_errors=False,
+                    **kernels,
                 ): path
                 for path, notebook in waiting
             }

@@ -33,10 +33,11 @@ def evaluate(
 
     Returns
     -------
-    {"times": [...], "test": {"A": {"mean": [...], "pooled": [...], "ceiling": [...], "density": [...],
-    "E_IS": [...]}, "B": {...}}}, one number per time: Pearson's correlation within configurations
-    ("mean") and over all ("pooled"); the pooled noise ceiling, where half-ensembles are known (for GlassBench's
-    files, which hold none, the published one); and the pooled correlations of two trivial predictors, the number of
+    {"times": [...], "test": {"A": {"mean": [...], "pooled": [...], "ceiling": [...], "ceiling_within": [...],
+    "density": [...], "E_IS": [...]}, "B": {...}}}, one number per time: Pearson's correlation within configurations
+    ("mean") and over all ("pooled"); the noise ceilings of both, "ceiling" of the pooled score and "ceiling_within",
+    the mean over configurations of each one's own ceiling, where half-ensembles are known (for GlassBench's files,
+    which hold none, the published pooled one); and the pooled correlations of two trivial predictors, the number of
     neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined.
 
     Raises
@@ -57,7 +58,7 @@ def evaluate(
         "pooled": pearson(predictions, labels, types, "pooled"),
     }
     if all(c.propensity_half is not None for c in test):
-        scores["ceiling"] = noise_ceiling([required(c, "propensity_half") for c in test], types, "pooled")
+        scores |= _ceilings(test)
     elif all(c.engine == GLASSBENCH for c in test):
         scores["ceiling"] = _published_ceiling(test[0].temperature, times)
     for name, predictions in _trivial(net, train, test, times).items():
@@ -96,6 +97,15 @@ def _trivial(
             lines = straight_lines(values[name], labels, types)
             found[name] = [on_lines(lines, v, c.types) for v, c in zip(asked, test, strict=True)]
     return found
+
+
+def _ceilings(test: Sequence[Configuration]) -> dict[str, dict[str, np.ndarray]]:
+    """Noise ceilings of labels with known half-ensembles: pooled, and the mean of those of each configuration."""
+    halves, types = [required(c, "propensity_half") for c in test], [c.types for c in test]
+    return {
+        "ceiling": noise_ceiling(halves, types, "pooled"),
+        "ceiling_within": noise_ceiling(halves, types, "mean"),
+    }
 
 
 def _published_ceiling(temperature: float | None, times: np.ndarray) -> dict[str, np.ndarray]:

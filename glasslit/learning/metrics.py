@@ -106,6 +106,8 @@ def noise_ceiling(
 
     .. math:: \rho_\text{max} = \sqrt{2 r / (1 + r)}
 
+    With ``reduce="mean"`` this is computed in each configuration, and averaged.
+
     Parameters
     ----------
     propensity_half : shape (2, T, N), or one such array for each configuration
@@ -123,6 +125,11 @@ def noise_ceiling(
     """
     halves = _listed(propensity_half, 3)
     r = pearson([h[0] for h in halves], [h[1] for h in halves], types, reduce)
+    if reduce == "mean" and len(halves) > 1:  # of what is possible in each, as the score is
+        kinds = _listed(types, 1)
+        kinds = kinds * len(halves) if len(kinds) == 1 else kinds
+        each = [noise_ceiling(h, k) for h, k in zip(halves, kinds, strict=True)]
+        return {name: np.mean([ceiling[name] for ceiling in each], axis=0) for name in TYPE_NAMES}
     return {name: np.sqrt(2 * np.clip(v, 0, None) / (1 + np.clip(v, 0, None))) for name, v in r.items()}
 
 

@@ -54,7 +54,7 @@ def scatter(prediction: np.ndarray, target: np.ndarray, types: np.ndarray, time:
 
 
 def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None) -> Figure:
-    """Score of a run against time, with noise ceiling and trivial predictors, a panel per type.
+    """Scores of a run against time, with their noise ceilings and trivial predictors, a panel per type.
 
     Parameters
     ----------
@@ -62,10 +62,12 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     tau_alpha : marked by a line if it lies within the times
     """
     figure, axes = new_figure(2, sharey=True)
-    times = metrics["times"]
+    times, alone = metrics["times"], "_" if len(metrics["times"]) == 1 else ""  # one point draws no line
     looks = {
-        "ceiling": ("noise ceiling", "0.35", "--", "_" if len(times) == 1 else ""),  # one point draws no line
-        "pooled": ("network", "", "-", "o"),
+        "ceiling": ("ceiling, pooled", "0.35", "--", alone),
+        "ceiling_within": ("ceiling, within", "0.35", ":", alone),
+        "pooled": ("network, pooled", "", "-", "o"),
+        "mean": ("network, within", "", ":", "."),
         "E_IS": ("inherent energy alone", "0.55", "-", "^"),
         "density": ("local density alone", "0.75", "-", "s"),
     }
@@ -79,13 +81,12 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
             axis.axvline(tau_alpha, color="0.8", lw=1, zorder=0)
             axis.annotate(r"$\tau_\alpha$", (tau_alpha, 0.02), ha="right", color="0.5")
         axis.set(xlabel="time / LJ units", xscale="log", title=f"{name} particles")
-    axes[0].set_ylabel(r"test $\rho$ (pooled)")
+    axes[0].set_ylabel(r"test $\rho$")
     low = min([0.0] + [v for s in metrics["test"].values() for k in looks for v in s.get(k, []) if v is not None])
     axes[0].set_ylim(low - 0.03 if low < 0 else 0, 1.02)
     legend = axes[1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    for line in legend.get_lines():
-        if line.get_label() == "network":
-            line.set_color("black")
+    for line in (line for line in legend.get_lines() if "network" in str(line.get_label())):
+        line.set_color("black")
     return figure
 
 

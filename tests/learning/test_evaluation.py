@@ -91,6 +91,23 @@ def test_metrics_have_the_form_of_the_design(tmp_path):
     metrics = json.loads(json.dumps(gl.evaluate(net, train, [learnable(2), learnable(3)]), allow_nan=False))
     assert metrics["times"] == [1.0, 10.0]
     for kind in "AB":
-        assert set(metrics["test"][kind]) == {"mean", "pooled", "ceiling", "density", "E_IS"}
+        assert set(metrics["test"][kind]) == {"mean", "pooled", "ceiling", "ceiling_within", "density", "E_IS"}
         assert all(len(v) == 2 for v in metrics["test"][kind].values())
     assert metrics["test"]["A"]["ceiling"] == pytest.approx([1.0, 1.0])
+
+
+def test_the_ceiling_within_configurations_is_the_mean_of_what_the_truth_reaches_in_each():
+    """Two configurations with the same noise on labels, one with three times the other's spread, and another level."""
+    rng, (net, _) = np.random.default_rng(4), trained([learnable(0)], [learnable(1)])
+    test, truth = [], []
+    for number, spread in enumerate((1.0, 3.0)):
+        c = learnable(2 + number, n=4000)
+        true = spread * rng.normal(size=c.propensity.shape) + 5 * number
+        half = true + rng.normal(size=(2, *true.shape))
+        test.append(c.replace(propensity=half.mean(axis=0), propensity_half=half))
+        truth.append(true)
+    found = gl.evaluate(net, [learnable(0)], test, truth)["test"]
+    for kind in "AB":
+        np.testing.assert_allclose(found[kind]["mean"], found[kind]["ceiling_within"], atol=0.02)
+        np.testing.assert_allclose(found[kind]["pooled"], found[kind]["ceiling"], atol=0.02)
+        assert (np.array(found[kind]["ceiling"]) > np.array(found[kind]["ceiling_within"]) + 0.05).all()

@@ -80,3 +80,15 @@ def test_trivial_prediction_takes_its_sign_from_training_data():
     train = train.replace(propensity=np.stack([-value, 2 * value]) + 5, propensity_half=None)
     prediction = trivial_prediction([train], [value], test, other)
     assert np.allclose(prediction, np.stack([-other, 2 * other]) + 5, atol=1e-5)
+
+
+def test_ceilings_of_configurations_are_averaged_and_may_share_their_types():
+    rng = np.random.default_rng(5)
+    truth = rng.normal(size=(2, 1, 1, 3000)) * np.array([1.0, 3.0])[:, None, None, None]
+    halves, types = truth + rng.normal(size=(2, 2, 1, 3000)), np.zeros(3000)
+    each = [gl.noise_ceiling(h, types)["A"][0] for h in halves]
+    assert each[1] > each[0] + 0.05
+    for kinds in (types, [types, types]):
+        assert gl.noise_ceiling(halves, kinds)["A"][0] == pytest.approx(np.mean(each))
+    with pytest.raises(ValueError, match="expected"):
+        gl.noise_ceiling(halves, [types] * 3)

@@ -15,8 +15,8 @@ def scores(**of_a):
 def test_scores_that_are_missing_are_left_out_and_negative_ones_are_seen():
     figure = plotting.rho_against_time(scores(E_IS=[-0.4, None, 0.1]), tau_alpha=10.0)
     axis = figure.axes[0]
-    assert {line.get_label() for line in axis.lines} >= {"network", "inherent energy alone"}
-    assert "noise ceiling" not in {line.get_label() for line in axis.lines}
+    assert {line.get_label() for line in axis.lines} >= {"network, pooled", "inherent energy alone"}
+    assert "ceiling, pooled" not in {line.get_label() for line in axis.lines}
     assert axis.get_ylim()[0] < -0.4
     assert plotting.rho_against_time(scores()).axes[0].get_ylim()[0] == 0
 
