@@ -8,5 +8,17 @@ Imports :mod:`glasslit.liquid`, :mod:`glasslit.data`, :mod:`glasslit.equivarianc
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["capture", "checkpoint", "evaluation", "metrics", "parameters", "prepared", "sweep", "train", "transfer"]
+    __name__,
+    [
+        "capture",
+        "checkpoint",
+        "evaluation",
+        "metrics",
+        "parameters",
+        "prepared",
+        "stored",
+        "sweep",
+        "train",
+        "transfer",
+    ],
 )
