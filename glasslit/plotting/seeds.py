@@ -105,7 +105,7 @@ class RunLinks:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def _repr_html_(self) -> str:
+    def _repr_markdown_(self) -> str:  # not _repr_html_, around which the book's dark mode draws a light box
         return self.text
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ def run_links(groups: Mapping[str, Iterable[str]], title: str = "Runs") -> RunLi
     Examples
     --------
     >>> print(run_links({"two layers": ["depth/depth2-seed0"]}))
-    <p>Runs: two layers <a href="runs/depth/depth2-seed0.html" title="depth2-seed0">0</a></p>
+    Runs: two layers <a href="runs/depth/depth2-seed0.html" title="depth2-seed0">0</a>
     """
     parts = []
     for name, runs in groups.items():
@@ -133,4 +133,4 @@ def run_links(groups: Mapping[str, Iterable[str]], title: str = "Runs") -> RunLi
             for number, run in enumerate(runs)
         ]
         parts.append(f"{name} {' '.join(links)}")
-    return RunLinks(f"<p>{title}: {' · '.join(parts)}</p>")
+    return RunLinks(f"{title}: {' · '.join(parts)}")

@@ -55,8 +55,10 @@ def test_a_forest_has_a_layout_for_telephones():
 
 
 def test_links_lead_to_the_pages_beside_the_chapter():
-    text = str(run_links({"a &lt; b": ["lmax/lmax0-thermal+E_IS-seed0", "T0.50"]}, title="These"))
+    links = run_links({"a &lt; b": ["lmax/lmax0-thermal+E_IS-seed0", "T0.50"]}, title="These")
+    text = links._repr_markdown_()
+    assert text == str(links)
     assert 'href="runs/lmax/lmax0-thermal+E_IS-seed0.html" title="lmax0-thermal+E_IS-seed0">0</a>' in text
     assert 'href="runs/T0.50.html"' in text
-    assert text.startswith("<p>These: a &lt; b ")
+    assert text.startswith("These: a &lt; b ")
     assert "runs/&lt;&quot;.html" in str(run_links({"": ['<"']})), "names cannot end the link"
