@@ -1,26 +1,32 @@
-"""Graded work: for each student a notebook with problems of their own, and points for what comes back.
+"""Graded work: for each student a notebook with problems of their own, points and a page of feedback for what comes back.
 
     python book/assignment.py write roster.txt homework --key SECRET --chapters the_layer kernel_constraint
-    python book/assignment.py grade homework --key SECRET -o points.csv
+    python book/assignment.py grade homework --key SECRET -o points.csv --workers 4
 
 The roster has one name per line. Numbers in the problems (`book/problems.py`) follow from key, name and problem, so
 solutions that are public, or a neighbor's, do not fit. Keep the key: grading draws the same numbers with it, and checks
 that students changed or deleted are taken from here. Each notebook is run in a process of its own, with a limit of
 time for each cell, and with your rights: grade where strangers' code may run. Checks run in the same process: who
-replaces a library's functions gets points that were not earned, and leaves the notebook that shows it. Killed,
-grading goes on where it was: what is graded is kept in `homework/points/`.
+replaces a library's functions gets points that were not earned, and leaves the notebook that shows it. Grading that was
+stopped goes on where it was: what is graded is kept in `homework/points/`, with what each check said, for the lecturer.
+`homework/feedback/` has a page for each student: what was right, what went wrong, and what to read again.
 """
 
 import argparse
+import asyncio
 import csv
 import hashlib
 import json
+import os
 import re
 import secrets
 import subprocess
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+import feedback
 import nbformat
+from feedback import ENDED, NO_NOTEBOOK, UNANSWERED, UNREADABLE
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -28,7 +34,8 @@ from problems import PROBLEMS, Problem
 from tqdm import tqdm
 
 SECONDS = 60
-UNANSWERED = "not answered"
+ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+"""For each notebook: many are run side by side, and sums are the same however many are."""
 RULES = """# {title}
 
 Work of **{student}**. Fill in what the cells leave open; add cells and functions as you like, but keep the names. A check
@@ -123,6 +130,7 @@ def write(
         "names": names,
         "problems": [problem.name for problem in problems],
         "key": fingerprint(key),
+        "title": title,
     }
     (folder / "assignment.json").write_text(json.dumps(told, indent=1))
     for name in names:
@@ -139,7 +147,7 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
         notebook = nbformat.read(path, 4)
         cells = [c for c in notebook.cells if c.cell_type == "code"]
     except Exception as error:  # whatever a file may hold, it is one student's
-        why = f"no notebook: {error}".splitlines()[0]
+        why = f"{UNREADABLE}{error}".splitlines()[0]
         return dict.fromkeys((p.name for p in problems), why)
     passed = secrets.token_hex(
         8
@@ -161,9 +169,12 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
-        client.execute(stderr=subprocess.DEVNULL)
+        started = client.async_execute(
+            stderr=subprocess.DEVNULL, env=ONE_THREAD
+        )
+        asyncio.run(started)
     except DeadKernelError:
-        return {p.name: "the notebook ended its process" for p in problems}
+        return {p.name: ENDED for p in problems}
     found = {}
     for problem, cell in zip(problems, run.cells[len(cells) :], strict=True):
         texts = [o.get("text", "") for o in cell.outputs]
@@ -180,8 +191,62 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
     return found
 
 
-def grade(folder: Path, key: str, out: Path) -> None:
-    """Points of everybody in a table; why not more, in a file for each."""
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file with that text; if this is stopped, the old file or none."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def kept_or_graded(
+    folder: Path, name: str, problems: list[Problem], key: str
+) -> dict:
+    """What went wrong in one student's notebook: as kept, if the notebook is the same; graded and kept otherwise."""
+    path, kept = folder / f"{name}.ipynb", folder / "points" / f"{name}.json"
+    content = path.read_bytes() if path.is_file() else b""
+    drawn = [p.drawn(key, name).check for p in problems]
+    told = content + key.encode() + json.dumps(drawn).encode()
+    digest = hashlib.sha256(told).hexdigest()
+    if kept.is_file():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["digest"] == digest:
+            return before["wrong"]
+    wrong = (
+        graded(path, name, problems, key)
+        if content
+        else {p.name: NO_NOTEBOOK for p in problems}
+    )
+    write_whole(kept, json.dumps({"digest": digest, "wrong": wrong}, indent=1))
+    return wrong
+
+
+def grade(
+    folder: Path, key: str, out: Path, workers: int | None = None
+) -> None:
+    """Points of everybody in a table; a page of feedback for each; what the checks said, for the lecturer.
+
+    Parameters
+    ----------
+    folder : as :func:`write` made it, with what came back
+    key : the same secret
+    out : the table, CSV
+    workers : notebooks at once, each in a process of its own; by default as many as there are cores
+
+    Raises
+    ------
+    ValueError
+        If the folder was not made by :func:`write`, the key is another one, there is no place for the table, or
+        ``workers`` is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"{workers} workers; expected at least 1")
     if not (folder / "assignment.json").is_file():
         raise ValueError(
             f"{folder} has no assignment.json; expected a folder that the command 'write' made"
@@ -196,26 +261,30 @@ def grade(folder: Path, key: str, out: Path) -> None:
             f"not the key with which {folder} was written; expected that one: points follow from it"
         )
     problems = [p for p in PROBLEMS if p.name in told["problems"]]
-    (folder / "points").mkdir(exist_ok=True)
+    for made in ("points", "feedback"):
+        (folder / made).mkdir(exist_ok=True)
+    names, found = told["names"], {}
+    with ThreadPoolExecutor(workers or cores()) as pool:  # that wait
+        asked = {
+            pool.submit(kept_or_graded, folder, name, problems, key): name
+            for name in names
+        }
+        try:
+            for done in tqdm(
+                as_completed(asked), total=len(asked), unit="notebook"
+            ):
+                found[asked[done]] = done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     rows = []
-    for name in tqdm(told["names"], unit="notebook"):
-        path = folder / f"{name}.ipynb"
-        kept = folder / "points" / f"{name}.json"
-        content = path.read_bytes() if path.is_file() else b""
-        digest = hashlib.sha256(content + key.encode()).hexdigest()
-        if kept.is_file() and json.loads(kept.read_text())["digest"] == digest:
-            wrong = json.loads(kept.read_text())["wrong"]
-        else:
-            wrong = (
-                graded(path, name, problems, key)
-                if content
-                else {p.name: "no notebook came back" for p in problems}
-            )
-            partial = kept.with_suffix(".partial")
-            partial.write_text(
-                json.dumps({"digest": digest, "wrong": wrong}, indent=1)
-            )
-            partial.replace(kept)
+    for name in names:
+        wrong, title = found[name], told.get("title", "Problems")
+        mine = [p.drawn(key, name) for p in problems]
+        write_whole(
+            folder / "feedback" / f"{name}.html",
+            feedback.page(name, title, mine, wrong),
+        )
         points = {p.name: p.points * (not wrong[p.name]) for p in problems}
         rows.append({"name": name, **points, "points": sum(points.values())})
     with out.open("w", newline="") as file:
@@ -240,6 +309,9 @@ def main() -> None:
     grading.add_argument("folder", type=Path, help="as written")
     grading.add_argument("--key", required=True, help="the same secret")
     grading.add_argument("-o", "--out", type=Path, default=Path("points.csv"))
+    grading.add_argument(
+        "--workers", type=int, help="notebooks at once; default: one a core"
+    )
     given = parser.parse_args()
     try:
         if given.command == "write":
@@ -251,8 +323,8 @@ def main() -> None:
             if not given.key:
                 print(f"key, which grading needs: {key}")
         else:
-            grade(given.folder, given.key, given.out)
-            print(given.out)
+            grade(given.folder, given.key, given.out, given.workers)
+            print(given.out, given.folder / "feedback", sep="\n")
     except (ValueError, OSError) as error:
         parser.exit(2, f"{error}\n")
 

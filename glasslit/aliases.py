@@ -6,10 +6,12 @@ not a copy of it. Nothing inside the package uses these names.
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 ALIASES = {
@@ -71,6 +73,20 @@ class _Finder:
 def module(name: str) -> ModuleType:
     """The module of an old name."""
     return import_module(f"{__package__}.{ALIASES[name]}")
+
+
+def functions_and_classes() -> list[str]:
+    """Names of the public surface that are no modules, in alphabetical order, without importing any of them.
+
+    They are what ``__init__.pyi`` takes from a file (``from .data.store import load``); modules it takes from a folder
+    (``from .data import store``).
+    """
+    here = Path(__file__).parent
+    found = []
+    for node in ast.parse((here / "__init__.pyi").read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module and not (here / node.module.replace(".", "/")).is_dir():
+            found += [alias.asname or alias.name for alias in node.names]
+    return sorted(found)
 
 
 def install() -> None:

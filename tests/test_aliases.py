@@ -1,5 +1,6 @@
 """Names of the package from before it had rooms: what scripts, notebooks and pickles of then ask for is still there."""
 
+import inspect
 import json
 import pickle
 import subprocess
@@ -61,6 +62,38 @@ def test_names_that_never_were_are_not_found():
         _ = gl.nothing
     with pytest.raises(ImportError, match="cannot import name 'nothing'"):
         exec("from glasslit.metrics import nothing")
+
+
+def test_what_is_listed_is_what_one_calls():
+    """``gl.<TAB>``: functions and classes, all that the public surface has; modules are found by name, not listed."""
+    listed = dir(gl)
+    assert all(inspect.isclass(getattr(gl, n)) or inspect.isfunction(getattr(gl, n)) for n in listed if n[0] != "_")
+    assert {n for n in listed if n[0] != "_"} == {n for n in gl.__all__ if not inspect.ismodule(getattr(gl, n))}
+    assert [n for n in listed if n[0] == "_"] == ["__version__"]
+    modules = {n for n in gl.__all__ if inspect.ismodule(getattr(gl, n))}
+    assert {"plotting", "testing", "metrics", "learning"} <= modules
+    assert not modules & set(listed)
+
+
+@pytest.mark.parametrize("use_jedi", [False, True])
+def test_ipython_completes_names_of_the_package(use_jedi):
+    """In a process that has not imported anything of it but the package."""
+    code = f"""
+from IPython.core.completer import provisionalcompleter
+from IPython.core.interactiveshell import InteractiveShell
+import glasslit as gl
+shell = InteractiveShell.instance(user_ns={{"gl": gl}})
+shell.Completer.use_jedi = {use_jedi}
+with provisionalcompleter():
+    print("FOUND", *[c.text.lstrip(".") for c in shell.Completer.completions("gl.", 3)])
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert set(done.stdout.rpartition("FOUND ")[2].split()) == set(dir(gl)) - {"__version__"}
+
+
+def test_listing_imports_nothing():
+    code = "import sys, glasslit as gl; assert 'load' in dir(gl); assert not {'torch', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_version_is_that_of_the_distribution():

@@ -171,7 +171,7 @@ def test_engines_sample_the_same_dynamics(path):
             assert abs(row["across engines"] - row["within one"]) < 0.05, row
 
 
-def test_readme_and_changelog_quote_what_is_stored():
+def test_running_and_changelog_quote_what_is_stored():
     stored = {
         name: json.loads((FOLDER / f"results/{name}.json").read_text())
         for name in (
@@ -183,7 +183,7 @@ def test_readme_and_changelog_quote_what_is_stored():
             "step_nvidia-h200",
         )
     }
-    readme, changelog = (" ".join((ROOT / f"{name}.md").read_text().split()) for name in ("README", "CHANGELOG"))
+    running, changelog = (" ".join((ROOT / f"{name}.md").read_text().split()) for name in ("book/running", "CHANGELOG"))
 
     def both(name, layer):
         (row,) = (r for r in stored[name]["rows"] if r["layer"] == layer and r["N"] == 4096)
@@ -201,7 +201,7 @@ def test_readme_and_changelog_quote_what_is_stored():
         f"a layer was {on_h200:.0f} times as fast as e3nn's",
         f"training step took {1e3 * gpu['step_s']:.0f} ms, {1e3 * gpu['step_in_cuda_graph_s']:.1f} as one CUDA graph",
     ):
-        assert sentence in readme
+        assert sentence in running
     wide, narrow = (1 / stored[f"versions_cpu{which}"]["ratio"] for which in ("", "-avx2"))
     assert f"takes {wide:.2f} (AVX-512) and {narrow:.2f} (AVX2) of its time before" in changelog
     assert f"{fair} times (forward and backward of a hidden layer). The ratio over e3nn as it is, {plain}," in changelog

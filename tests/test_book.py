@@ -17,6 +17,9 @@ import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.core import publish_doctree
+from numpydoc.docscrape_sphinx import SphinxDocString
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -45,7 +48,7 @@ def test_chapters_are_stored_without_outputs(path):
 @pytest.mark.parametrize("path", [*CHAPTERS, *RUNS], ids=lambda p: p.stem)
 def test_every_plot_has_alt_text_and_every_figure_of_a_chapter_a_caption(path):
     for cell in nbformat.read(path, 4).cells:
-        drawing = r"^plotting\.|curve\.update|plt\.show\(\)|^roofline\("
+        drawing = r"^plotting\.(?!use\b)|curve\.update|plt\.show\(\)|^roofline\("
         if cell.cell_type == "code" and re.search(drawing, cell.source, re.M):
             look = cell.metadata.get("mystnb", {})
             assert len(look.get("image", {}).get("alt", "")) > 30, cell.source
@@ -145,6 +148,26 @@ def test_ci_runs_the_readme_command_verbatim():
     assert main_job.endswith("papermill book/train.ipynb runs/T0.44.ipynb -p T 0.44")
 
 
+def test_readme_is_a_front_door():
+    """At most 600 words, the page for lecturers linked, no link that leads nowhere."""
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= 600
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert all((ROOT / link).exists() for link in links if not link.startswith("https:"))
+    assert "book/for_instructors.ipynb" in links
+
+
+def test_python_of_readme_runs():
+    """All ten lines, with one epoch in the place of twenty."""
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.S | re.M)
+    assert "epochs=20" in code
+    names = {}
+    exec(code.replace("epochs=20", "epochs=1"), names)
+    first = names["test"][0]
+    assert names["propensity"].shape == (len(first.times), first.n_particles)
+    assert len(names["scores"]["mean"]) == len(first.times)
+
+
 def test_each_chapter_begins_with_the_cell_that_fetches_the_book_on_colab(monkeypatch):
     """All alike, from the repository that the buttons name; elsewhere it does nothing."""
     home = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
@@ -196,14 +219,65 @@ def test_the_extra_of_the_chapters_brings_what_they_import():
                     assert {canonicalize_name(d) for d in there[name]} & installed, (path.name, name)
 
 
-def test_the_page_of_docstrings_has_every_module_and_every_public_name():
-    text = (BOOK / "api.md").read_text()
+def test_the_pages_of_docstrings_have_every_module_and_every_public_name():
+    """Each module and each public name once, on a page for its room; the page before them lists the public names."""
+    pages = {p: p.read_text() for p in sorted((BOOK / "api").glob("*.md"))}
     modules = {".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "glasslit").rglob("*.py")}
     modules = {m.removesuffix(".__init__") for m in modules} - {"glasslit"}
-    modules = {m for m in modules if m.split(".")[1] != "cli"}  # which is told by --help
-    assert modules == set(re.findall(r"^\.\. automodule:: (\S+)", text, re.M))
-    shown = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.M))
-    assert shown == {name for name in gl.__all__ if not inspect.ismodule(getattr(gl, name))}
+    modules = {m for m in modules if m.split(".")[1] not in ("cli", "__main__")}  # which is told by --help
+    told = [name for text in pages.values() for name in re.findall(r"^\.\. automodule:: (\S+)", text, re.M)]
+    assert sorted(told) == sorted(modules)
+    public = sorted(name for name in gl.__all__ if not inspect.ismodule(getattr(gl, name)))
+    shown = [n for text in pages.values() for n in re.findall(r"^\.\. auto(?:class|function):: (\w+)$", text, re.M)]
+    assert sorted(shown) == public
+    first = (BOOK / "api.md").read_text()
+    listed = re.findall(r"\.\. autosummary::\n\n((?:   \w+\n)+)", first)
+    assert sorted(name for block in listed for name in block.split()) == public
+    assert set(re.findall(r"{doc}`api/(\w+)`", first)) == {p.stem for p in pages}
+    for text in pages.values():  # a public name stands with the module that it comes from
+        module = ""
+        for line in text.splitlines():
+            if found := re.match(r"\.\. automodule:: (\S+)", line):
+                module = found[1]
+            elif found := re.match(r"\.\. auto(?:class|function):: (\w+)$", line):
+                assert getattr(gl, found[1]).__module__ == module, line
+
+
+def test_descriptions_in_docstrings_are_shown_as_sentences(monkeypatch):
+    """numpydoc makes types of them; the book's extension joins what belongs together."""
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import docstrings
+
+    text = """Meaning.
+
+    Parameters
+    ----------
+    path : the file; folders are read
+        in natural order
+    box : shape (3,), sigma_AA
+        Edge lengths.
+
+    Returns
+    -------
+    list of files, by
+    number and by name
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    tree = publish_doctree(str(SphinxDocString(inspect.cleandoc(text))))
+    assert len(list(tree.findall(nodes.classifier))) == 2, "as numpydoc leaves it"
+    docstrings.join(None, tree)
+    items = {i.next_node(nodes.term).astext(): i for i in tree.findall(nodes.definition_list_item)}
+    said = {name: item.next_node(nodes.definition).astext() for name, item in items.items()}
+    assert said == {
+        "path": "the file; folders are read in natural order",
+        "box": "shape (3,), sigma_AA. Edge lengths.",
+        "ValueError": "If there is none.",
+    }
+    assert "list of files, by number and by name" in [p.astext() for p in tree.findall(nodes.paragraph)]
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +307,7 @@ def test_build_from_clean_with_warnings_as_errors(built):
     for page in pages_of(built) + run_pages_of(built):
         text = page.read_text()
         assert "cdn.jsdelivr.net/npm/mathjax" not in text, page  # equations show offline
+        assert re.search(r'<link rel="icon" href="[./]*_static/favicon.svg"', text), page
         for image in re.findall(r"<img [^>]*>", text):
             assert 'alt=""' not in image, (page, image)
             assert "alt=" in image, (page, image)
@@ -377,6 +452,44 @@ def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, brows
     pages = pages_of(built) + run_pages_of(built)[::10]
     wrong = {page.name: found for page in pages if (found := seen(browser, page)) != (390, [], 0, 0)}
     assert wrong == {}
+
+
+CONTRAST = """(table) => {
+  const light = color => {
+    const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+        .map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = e => {
+    const color = getComputedStyle(e).backgroundColor;
+    return /, 0\\)$/.test(color) && e.parentElement ? behind(e.parentElement) : color;
+  };
+  const cell = table.querySelector("td");
+  const both = [light(getComputedStyle(cell).color), light(behind(cell))];
+  return [(Math.max(...both) + 0.05) / (Math.min(...both) + 0.05), both[1]];
+}"""
+"""Contrast of the text of a table with what is behind it, and how light that is (W3C, WCAG 2)."""
+
+
+def dark_tables(browser, page):
+    tab = browser.new_page(color_scheme="dark")
+    tab.goto(page.as_uri(), wait_until="load")
+    found = [table.evaluate(CONTRAST) for table in tab.query_selector_all(".cell_output table:has(td)")]
+    tab.close()
+    return found
+
+
+@pytest.mark.browser
+def test_tables_are_dark_and_readable_in_dark_mode(built, browser):
+    """Styled tables of pandas, too, under which the theme puts a light box."""
+    page = built / "book" / "your_own_liquid.html"
+    found = dark_tables(browser, page)
+    assert len(found) > 3
+    assert all(contrast > 4.5 and behind < 0.2 for contrast, behind in found), found
+    without = page.with_name("without_our_style.html")  # control: the theme alone
+    without.write_text(re.sub(r"<link[^>]*book\.css[^>]*>", "", page.read_text()))
+    assert any(behind > 0.2 for _, behind in dark_tables(browser, without))
+    without.unlink()
 
 
 @pytest.mark.browser

@@ -1,5 +1,6 @@
 """The command's wiring: help at once, each command in a module of its own, what is wrong in a sentence."""
 
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -7,24 +8,47 @@ from pathlib import Path
 
 import pytest
 
+import glasslit as gl
 from glasslit import cli
+from glasslit.cli import common
+from glasslit.simulate.engines import ENGINES
+
+HEAVY = {"torch", "numpy", "scipy", "h5py", "ase", "pandas", "e3nn", "torch_geometric", "matplotlib", "papermill"}
 
 
-def test_help_and_version_load_nothing_that_computes():
-    """Half a second and more of imports are for those who compute."""
-    code = """
+def loaded_by(*each):
+    """Modules that are loaded when a fresh process has been given these words, one command line after the other."""
+    code = f"""
 import sys
 from glasslit.cli import main
-for words in (["--help"], ["--version"], [], ["nothing"]):
+for words in {each!r}:
     try:
         main(words)
     except SystemExit:
         pass
-heavy = {"torch", "numpy", "scipy", "h5py", "ase", "pandas", "e3nn", "torch_geometric", "matplotlib", "tqdm"}
-assert not heavy & set(sys.modules), heavy & set(sys.modules)
-assert not {name for name in sys.modules if name.startswith("glasslit.cli.")}
+print("LOADED", *sys.modules)
 """
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(done.stdout.rpartition("LOADED ")[2].split())
+
+
+def test_help_and_version_load_nothing_that_computes():
+    """Half a second and more of imports are for those who compute."""
+    loaded = loaded_by(["--help"], ["--version"], [], ["nothing"])
+    assert not loaded & (HEAVY | {"tqdm"})
+    assert not {name for name in loaded if name.startswith("glasslit.cli.")}
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_loads_nothing_that_computes(name):
+    loaded = loaded_by([name, "--help"])
+    assert f"glasslit.cli.{name}" in loaded
+    assert not loaded & HEAVY
+
+
+def test_loading_would_be_seen():
+    """A control for the two tests above."""
+    assert {"numpy", "h5py"} <= loaded_by(["data", "nothing.h5"])
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
@@ -35,7 +59,17 @@ def test_each_command_is_a_module_that_says_what_it_does(name, capsys):
     told = " ".join(capsys.readouterr().out.split())
     module = import_module(f"glasslit.cli.{name}")
     assert told.startswith(f"usage: glasslit {name}")
-    assert module.DESCRIPTION is None or " ".join(module.DESCRIPTION.split()) in told
+    assert " ".join(module.DESCRIPTION.split()) in told
+    assert told.endswith(f"example: {module.EXAMPLE}")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_example_of_a_command_is_understood(name):
+    """argparse takes it; what it does is tested with each command."""
+    first, *words = shlex.split(import_module(f"glasslit.cli.{name}").EXAMPLE)
+    assert (first, words[0]) == ("glasslit", name)
+    _, arguments = cli._parsed(cli._whole(words))
+    assert arguments.run is import_module(f"glasslit.cli.{name}").run
 
 
 def test_commands_are_the_modules_of_the_room(capsys):
@@ -45,16 +79,54 @@ def test_commands_are_the_modules_of_the_room(capsys):
         cli.main(["--help"])
     told = " ".join(capsys.readouterr().out.split())
     assert all(f"{name} {purpose}" in told for name, purpose in cli.COMMANDS.items())
+    places = [told.index(f" {name} {purpose}") for name, purpose in cli.COMMANDS.items()]
+    assert places == sorted(places)
+    assert list(cli.COMMANDS)[:4] == ["predict", "train", "runs", "models"]
+
+
+def refused(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
 
 
 def test_a_word_that_is_no_command_lists_those_that_are(capsys):
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["train"])
-    assert ended.value.code == 2
-    told = capsys.readouterr().err
+    told = refused(["trian"], capsys)
     assert all(name in told for name in cli.COMMANDS)
+    assert told.endswith("did you mean 'train'?\n")
+    assert "did you mean" not in refused(["everything"], capsys)
+    assert "required" in refused([], capsys)
 
 
-def test_python_m_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "glasslit.cli", "--version"], capture_output=True, text=True)
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["train", "--sed", "3"], "unrecognized arguments: --sed 3; did you mean '--seed'?"),
+        (["train", "--learningrate=1"], "unrecognized arguments: --learningrate=1; did you mean '--learning-rate'?"),
+        (["runs", "--sort", "polled"], "did you mean 'pooled'?"),
+        (["label", "starter", "-T", "0.5", "-o", "a.h5", "--engine", "lamps"], "did you mean 'lammps'?"),
+        (["predict", "a", "-o", "b.xyz", "--model", "thermal-0.56"], "did you mean 'thermal-T0.56'"),
+        (["data", "show", "startr"], "did you mean 'starter'?"),
+    ],
+)
+def test_a_misspelled_name_is_recognized(words, meant, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert meant in refused(words, capsys)
+
+
+def test_names_in_the_help_are_those_of_the_package():
+    """They are written twice, because the modules that own them load PyTorch."""
+    assert common.POTENTIALS == gl.kob_andersen.POTENTIALS
+    assert common.ENGINES == ENGINES
+
+
+def test_a_table_lines_up():
+    told = common.table(["name", "T", "score"], [["first", "0.44", "0.6"], ["b", "0.5", "-"]])
+    assert told.splitlines() == ["name      T  score", "first  0.44    0.6", "b       0.5      -"]
+
+
+@pytest.mark.parametrize("module", ["glasslit", "glasslit.cli"])
+def test_python_m_is_the_command(module):
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
     assert done.stdout == f"glasslit {cli.version()}\n"

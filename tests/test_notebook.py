@@ -136,7 +136,7 @@ def in_this_process(parameters):
     [
         ({"data": "small.h5", "T": 0.5}, "an edge shorter than twice the cutoff"),
         ({"data": "bare.h5", "T": 0.5}, "has no potential_energy_inherent"),
-        ({"epoch": 3}, "unknown parameters epoch; expected some of T, data, inputs"),
+        ({"epoch": 3}, "unknown parameter epoch; expected some of T, data, inputs"),
         ({"T": "hot"}, "T = 'hot'; expected a number"),
         ({"shuffle_labels": "maybe"}, "shuffle_labels = 'maybe'; expected True or False"),
         ({"times": "[13, 52]"}, '-y "times: [13, 52]"'),
@@ -146,7 +146,7 @@ def in_this_process(parameters):
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
         ({"device": "tpu3"}, "device 'tpu3'"),
-        ({"network": "botam", "l_max": None}, "baseline 'botam'; expected one of ridge, bapst"),
+        ({"network": "botam", "l_max": None}, "network 'botam'; expected one of se3, ridge, bapst"),
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
     ],
 )

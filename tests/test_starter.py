@@ -88,14 +88,21 @@ def test_that_comparison_notices_other_particles_and_other_configurations():
     assert np.abs(gl.pearson(turned, c.propensity, c.types)["A"]).max() < 0.2
 
 
-def test_readme_says_what_the_published_runs_found():
-    """Scores at tau_alpha and T = 0.44, all of them within configurations, as README rounds them."""
-    text = " ".join((ROOT / "README.md").read_text().split())
+def test_readme_and_running_say_what_the_published_runs_found():
+    """Scores at tau_alpha and T = 0.44, as both round them: within configurations, and in one sentence pooled."""
+    readme, running = (" ".join((ROOT / name).read_text().split()) for name in ("README.md", "book/running.md"))
     quoted = re.search(
-        r"within configurations: (0\.\d\d) to (0\.\d\d) in three stored seeds.*? by the same measure (0\.\d\d) for the "
+        r"within configurations: (0\.\d\d) to (0\.\d\d) in three stored seeds; by the same measure (0\.\d\d) for the "
         r"inherent energy alone, (0\.\d\d) for the number of neighbors, and a ceiling of (0\.\d\d)",
-        text,
+        readme,
     )
+    again = re.search(
+        r"the three stored seeds reach (0\.\d\d) to (0\.\d\d)\..*? By the same measure, the inherent energy alone "
+        r"reaches (0\.\d\d), the number of neighbors (0\.\d\d), and the noise of the labels sets a ceiling of "
+        r"(0\.\d\d)\.",
+        running,
+    )
+    pooled = re.search(r"test configurations together: (0\.\d\d), (0\.\d\d) and (0\.\d\d) there", running)
     runs = [
         json.loads((ROOT / "book" / "runs" / name / "metrics.json").read_text())
         for name in ("T0.44", "T0.44-seed1", "T0.44-seed2")
@@ -111,6 +118,11 @@ def test_readme_says_what_the_published_runs_found():
         alone.append(gl.pearson(guesses, labels, types)["A"][-1])
     ceiling = gl.noise_ceiling([c.propensity_half for c in test], types)["A"][-1]
     assert quoted is not None, "README no longer has that sentence"
-    assert [float(x) for x in quoted.groups()] == [
-        round(float(x), 2) for x in (min(networks), max(networks), *alone, ceiling)
-    ]
+    assert again is not None, "book/running.md no longer has that sentence"
+    found = [round(float(x), 2) for x in (min(networks), max(networks), *alone, ceiling)]
+    assert [float(x) for x in quoted.groups()] == found
+    assert [float(x) for x in again.groups()] == found
+    assert pooled is not None, "book/running.md no longer has that sentence"
+    for run in runs:
+        scores = [round(run["test"]["A"][name][-1], 2) for name in ("density", "E_IS", "ceiling")]
+        assert [float(x) for x in pooled.groups()] == scores

@@ -1,16 +1,27 @@
-"""What several commands share: options of whatever makes labels, a progress bar, a cluster."""
+"""What several commands share: options of whatever makes labels, a progress bar, a table, a cluster.
+
+What computes is imported where it is used: a help text needs none of it.
+"""
+
+from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
-from concurrent.futures import Executor
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..liquid.kob_andersen import POTENTIALS, TAU_ALPHA, TIME_GRIDS
-from ..simulate import Progress
-from ..simulate.engines import ENGINES
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from ..simulate import Progress
+
+POTENTIALS = ("force-shifted", "energy-shifted", "unshifted")
+"""As :data:`glasslit.liquid.kob_andersen.POTENTIALS`, which comes with PyTorch."""
+ENGINES = ("auto", "lanes", "lammps", "gpu")
+"""As :data:`glasslit.simulate.engines.ENGINES`, likewise."""
 
 
 def new_path(path: Path) -> None:
@@ -21,6 +32,8 @@ def new_path(path: Path) -> None:
 
 def label_times(arguments: argparse.Namespace, temperature: float) -> tuple[float, ...]:
     """When to measure: as asked for, else the published grid up to tau_alpha."""
+    from ..liquid.kob_andersen import TAU_ALPHA, TIME_GRIDS
+
     times = arguments.times or TIME_GRIDS.get(temperature)
     if times is None:
         raise ValueError(f"no published times for T = {temperature}; give --times")
@@ -59,3 +72,16 @@ def executor_of(address: str | None, stack: ExitStack) -> Executor | None:
     from distributed import Client
 
     return stack.enter_context(Client(address)).get_executor()
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text in columns as wide as they need to be: words begin, numbers end below each other."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[k]) for line in lines) for k in range(len(header))]
+    number = [all(line[k].replace(".", "").replace("-", "").isdigit() or line[k] == "-" for line in lines[1:])
+              for k in range(len(header))]  # fmt: skip
+    told = [
+        "  ".join(w.rjust(n) if right else w.ljust(n) for w, n, right in zip(line, widths, number, strict=True))
+        for line in lines
+    ]
+    return "\n".join(line.rstrip() for line in told)

@@ -1,16 +1,16 @@
 """``glasslit compare``: networks beside the published predictions of GlassBench."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..learning.checkpoint import find_model
-from ..prediction.comparison import compare
-
 DESCRIPTION = (
     "Correlations, chi4 and correlation length of the predictions in GlassBench's test files, and of your networks."
 )
+EXAMPLE = "glasslit compare KA_models/T0.56/test --model thermal+E_IS-T0.56 --figure comparison.svg"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table; write it and draw it where asked to."""
+    from ..learning.checkpoint import find_model
+    from ..prediction.comparison import compare
+
     models = {name: find_model(name) for name in arguments.model}
     table = compare(arguments.folder, models, threshold=arguments.threshold)
     if arguments.out:

@@ -1,16 +1,16 @@
 """``glasslit data``: what a data set holds, and whether it can be true."""
 
+from __future__ import annotations
+
 import argparse
 
 from tqdm import tqdm
-
-from ..data.checks import check_data, describe
-from ..data.store import load
 
 DESCRIPTION = (
     "Shows what a data set holds, temperature by temperature; or checks it against what is known of the liquid: "
     "energies, forces, displacements, equilibrium, and whether its splits are strangers."
 )
+EXAMPLE = "glasslit data check starter"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Show or check it."""
+    from ..data.checks import check_data, describe
+    from ..data.store import load
+
     found = load(arguments.data)
     table = describe(found).T
     alike = table.nunique(axis=1) == 1  # told once, so that the table fits a terminal

@@ -1,18 +1,17 @@
 """``glasslit label``: propensities for configurations that are there."""
 
+from __future__ import annotations
+
 import argparse
 from pathlib import Path
 
-from ..data.store import load, save
-from ..locks import OutputLock
-from ..simulate import collect, label
-from ..simulate.engines import make_engine
 from .common import add_runs, label_times, new_path, watch
 
 DESCRIPTION = (
     "Quench configurations and average isoconfigurational runs into labels. Killed and started again, it goes on where "
     "it was."
 )
+EXAMPLE = "glasslit label starter -T 0.50 --split test --trajectories 32 --until 7 -o mine.h5"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,12 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the labels, alone at the output."""
+    from ..locks import OutputLock
+
     with OutputLock(arguments.out):
         new_path(arguments.out)
         _label(arguments)
 
 
 def _label(arguments: argparse.Namespace) -> None:
+    from ..data.store import load, save
+    from ..simulate import collect, label
+    from ..simulate.engines import make_engine
+
     starts = load(arguments.data, T=arguments.temperature, split=arguments.split)
     times = label_times(arguments, arguments.temperature)
     engine = make_engine(arguments.engine, arguments.potential, workers=arguments.workers)

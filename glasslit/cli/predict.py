@@ -1,31 +1,30 @@
 """``glasslit predict``: how far the particles of somebody's own configurations will move."""
 
+from __future__ import annotations
+
 import argparse
 import hashlib
 import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 from tqdm import tqdm
 
-from ..data.published import read_published
-from ..data.store import load, shipped_models
-from ..data.trajectory import iterate_trajectory, pick_frames
-from ..liquid.configuration import Configuration
-from ..liquid.graph import parse_inputs
-from ..liquid.kob_andersen import POTENTIALS
-from ..liquid.periodic import wrap
-from ..locks import OutputLock
-from ..models.conditions import outside
-from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
-from ..simulate import quench
+from ..data.shipped import shipped_models
+from .common import POTENTIALS
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..liquid.configuration import Configuration
 
 DESCRIPTION = (
     "Predict the propensity of every particle, at every time of the model, and write extended XYZ. Killed and started "
     "again, it goes on after the last whole frame."
 )
+EXAMPLE = "glasslit predict liquid.dump -o predicted.extxyz --model thermal-T0.56 --type-map 1=A,2=B -T 0.56"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,11 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Predict frame by frame, alone at the output."""
+    from ..locks import OutputLock
+
     with OutputLock(arguments.out):
         _predict(arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from ..liquid.graph import parse_inputs
+    from ..models.conditions import outside
+    from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
+    from ..simulate import quench
+
     model = find_model(arguments.model)
     field, energy = parse_inputs(model.config.inputs)
     needed = [name for name in (field, energy) if name and name != "positions"]
@@ -102,6 +108,10 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 def _frames(arguments: argparse.Namespace) -> Iterator[Configuration]:
     """Of the inputs, whatever they are, one after the other."""
+    from ..data.published import read_published
+    from ..data.store import load
+    from ..data.trajectory import iterate_trajectory, pick_frames
+
     type_map: dict[int | str, str | int] = {}
     for pair in (arguments.type_map or "").split(",") if arguments.type_map else []:
         name, equals, kind = pair.partition("=")
@@ -122,6 +132,7 @@ def _picture(path: Path, c: Configuration, title: str, values: np.ndarray) -> No
     import matplotlib as mpl
 
     from .. import plotting
+    from ..liquid.periodic import wrap
 
     with mpl.rc_context(plotting.STYLE):
         plotting.slices(wrap(c.positions, c.box), c.box, c.types, {title: values}).savefig(path, dpi=150)

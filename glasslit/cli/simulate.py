@@ -1,25 +1,24 @@
 """``glasslit simulate``: a data set from nothing, or from configurations of another temperature."""
 
+from __future__ import annotations
+
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..data.downloads import fetch_botan_small
-from ..data.published import read_published
-from ..data.store import load
-from ..liquid.configuration import Configuration
-from ..liquid.kob_andersen import TAU_ALPHA
-from ..locks import OutputLock
-from ..simulate import factory
-from ..simulate.engines import make_engine
 from .common import add_runs, executor_of, label_times, new_path, watch
+
+if TYPE_CHECKING:
+    from ..liquid.configuration import Configuration
 
 DESCRIPTION = (
     "Make equilibrated configurations with labels, each an independent piece of work. Killed and started again, it "
     "goes on where it was."
 )
+EXAMPLE = "glasslit simulate -T 0.64 -N 1000 --configurations 8 --trajectories 32 -o new.h5"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,12 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Make the data set, alone at the output."""
+    from ..locks import OutputLock
+
     with OutputLock(arguments.out):
         new_path(arguments.out)
         _simulate(arguments)
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
+    from ..liquid.kob_andersen import TAU_ALPHA
+    from ..simulate import factory
+    from ..simulate.engines import make_engine
+
     if not arguments.dask:
         make_engine(arguments.engine, arguments.potential)  # what is missing is said before anything is computed
     folder = arguments.folder or arguments.out.with_suffix(".pieces")
@@ -94,6 +99,10 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 def _starts(arguments: argparse.Namespace) -> list[Configuration]:
     """Where the configurations of a new data set begin."""
+    from ..data.downloads import fetch_botan_small
+    from ..data.published import read_published
+    from ..data.store import load
+    from ..simulate import factory
 
     if arguments.starts == "botan-small":
         return read_published(fetch_botan_small() / "train")

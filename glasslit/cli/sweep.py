@@ -1,18 +1,20 @@
 """``glasslit sweep``: a notebook for every row of a table of parameters."""
 
+from __future__ import annotations
+
 import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
 from tqdm import tqdm
 
-from ..learning.sweep import read_sweep, summary, sweep
 from .common import executor_of
 
 DESCRIPTION = (
     "Execute a notebook, usually book/train.ipynb, for every combination of parameters that a TOML file names. "
     "Finished runs are skipped; killed and started again, it goes on where it was."
 )
+EXAMPLE = "glasslit sweep sweeps/lmax.toml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Execute the runs and tell what came out."""
+    from ..learning.sweep import read_sweep, summary, sweep
+
     runs = read_sweep(arguments.sweep)
     told: set[str] = set()
     with ExitStack() as stack:

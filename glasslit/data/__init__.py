@@ -8,5 +8,5 @@ Imports :mod:`glasslit.liquid`. Start with :mod:`~glasslit.data.store`, our own 
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["checks", "downloads", "formats", "isoconfigurational", "published", "store", "trajectory"]
+    __name__, ["checks", "downloads", "formats", "isoconfigurational", "published", "shipped", "store", "trajectory"]
 )

@@ -20,12 +20,14 @@ import numpy as np
 
 from ..liquid.configuration import SPLITS, Configuration
 from ..liquid.periodic import wrap
+from ..names import did_you_mean
 from ..provenance import git_revision, version
+from .shipped import SHIPPED as SHIPPED
+from .shipped import no_such_data
+from .shipped import shipped_models as shipped_models
 
 SCHEMA = "glasslit-configurations"
 SCHEMA_VERSION = 1
-SHIPPED = ("starter", "standard")
-"""Names of the data sets inside the package; of the standard one each temperature is a file of its own."""
 DECIMALS = {
     "positions": 5,
     "inherent_positions": 5,
@@ -238,7 +240,7 @@ def load(
     Configuration(N=1000 (800 A, 200 B), box=[9.41, 9.41, 9.41], density=1.2, T=0.5, times=7 up to 217, split=train)
     """
     if split is not None and split not in SPLITS:
-        raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}")
+        raise ValueError(f"split {split!r}; expected one of {', '.join(SPLITS)}{did_you_mean(split, SPLITS)}")
     if T is not None and not isinstance(T, int | float):
         raise ValueError(f"T = {T!r}; expected a number")
     found = [(path, place) for path in _resolve(name, T) for place in _places(path, T, split)]
@@ -301,11 +303,7 @@ def _resolve(name: str | Path, T: float | None) -> list[Path]:
         return [files[f"{T:.2f}"]]
     path = Path(name)
     if not path.is_file():
-        raise ValueError(
-            f"data {str(name)!r} is neither a file nor a shipped data set; shipped: {', '.join(SHIPPED)}; "
-            "expected one of these or the path of an .h5 file (glasslit.prepare_published(folder) makes one of "
-            "published files; book/train.ipynb takes the folder itself, and 'botan-small')"
-        )
+        raise ValueError(no_such_data(name))
     return [path]
 
 
@@ -331,9 +329,3 @@ def _read(group: h5py.Group, name: str) -> Configuration:
         return Configuration(name=name, **values)
     except ValueError as error:
         raise _Damaged(error) from error
-
-
-def shipped_models() -> dict[str, Path]:
-    """Files of trained networks inside the package by name, such as "thermal+E_IS-T0.56"."""
-    folder = Path(str(resources.files("glasslit") / "data" / "models"))
-    return {path.name.removesuffix(".pt"): path for path in sorted(folder.glob("*.pt"))}

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from ..data.published import UnpicklingError
-from ..data.store import shipped_models
+from ..data.shipped import shipped_models
 from ..liquid.configuration import Configuration
 from ..models.baselines import BASELINES, BaselineConfig
 from ..models.propensity import PropensityNetwork
 from ..models.se3 import SE3GNN, config_from_dict, config_to_dict
+from ..names import did_you_mean
 from ..provenance import data_hash
 
 MODEL_FORMAT = "glasslit-model-1"
@@ -158,7 +159,7 @@ def save_model(net: PropensityNetwork, path: str | Path) -> None:
     _save(path, about | ({"baseline": kinds[0]} if kinds else {}))
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Any:
+def load_model(path: str | Path, device: str = "cpu") -> PropensityNetwork:
     """A trained network, ready to predict: an :class:`~glasslit.models.se3.SE3GNN`, or one of the baselines.
 
     Parameters
@@ -186,8 +187,8 @@ def load_model(path: str | Path, device: str = "cpu") -> Any:
     return net.to(resolve_device(device)).eval()
 
 
-def find_model(name: str | Path) -> Any:
-    """A network of :func:`glasslit.data.store.shipped_models` by name, or that of a file.
+def find_model(name: str | Path) -> PropensityNetwork:
+    """A network of :func:`glasslit.data.shipped.shipped_models` by name, or that of a file.
 
     Raises
     ------
@@ -198,5 +199,7 @@ def find_model(name: str | Path) -> Any:
     if str(name) in shipped:
         return load_model(shipped[str(name)])
     if not Path(name).is_file():
-        raise ValueError(f"model {str(name)!r}; expected a file, or one of {', '.join(shipped)}")
+        raise ValueError(
+            f"model {str(name)!r}; expected a file, or one of {', '.join(shipped)}{did_you_mean(name, shipped)}"
+        )
     return load_model(name)

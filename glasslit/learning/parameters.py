@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from IPython import get_ipython
+from ..names import did_you_mean, unknown_names
 
 BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 """Booleans as YAML writes them, in small letters."""
@@ -25,6 +25,10 @@ NOTHING = {"none", "null", "~", ""}
 """None as Python and YAML write it, in small letters."""
 NO_PARAMETERS = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 """Names that IPython puts beside a notebook's own."""
+INPUTS = ("thermal", "thermal+E_thermal", "thermal+E_IS", "IS", "IS+E_thermal", "IS+E_IS")
+"""As :data:`glasslit.liquid.graph.INPUTS`, which a command that only shows its help should not load PyTorch for."""
+NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
+"""The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Kind:
     none : whether it can be None
     words : what it can be besides
     many : whether it is a list; a number says how long
+    names : if given, the only values that there are
     """
 
     type: type
@@ -45,6 +50,7 @@ class Kind:
     none: bool = False
     words: tuple[str, ...] = ()
     many: bool | int = False
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         one, several = {
@@ -61,9 +67,9 @@ class Kind:
 PARAMETERS = {
     "T": Kind(float, "0.44"),
     "data": Kind(str, "starter"),
-    "inputs": Kind(str, "thermal+E_IS"),
-    "network": Kind(str, "se3"),
-    "preset": Kind(str, "auto"),
+    "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
+    "network": Kind(str, "se3", names=NETWORKS),
+    "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
     "layers": Kind(int, "4", none=True),
     "channels": Kind(int, "4", none=True),
     "l_max": Kind(int, "2", none=True),
@@ -110,36 +116,43 @@ def check_parameters(given: Mapping[Any, Any], *, among_others: bool = False) ->
     >>> check_parameters({"shuffle_labels": "false", "T": "0.5", "times": None})
     {'T': 0.5, 'times': None, 'shuffle_labels': False}
     """
-    expected = f"expected some of {', '.join(PARAMETERS)}"
     if wrong := [name for name in given if not isinstance(name, str)]:
-        raise ValueError(f"a parameter is called {wrong[0]!r}, which is no text; {expected}{_YAML}")
+        raise ValueError(f"a parameter is called {wrong[0]!r}, which is no text; {_SOME}{_YAML}")
     named = {name for name in given if not name.startswith("_")} - NO_PARAMETERS
     if not among_others and (unknown := named - PARAMETERS.keys()):
-        raise ValueError(f"unknown parameters {', '.join(sorted(unknown))}; {expected}")
+        raise ValueError(unknown_names(unknown, PARAMETERS, "parameter"))
     return {name: check_parameter(name, given[name]) for name in PARAMETERS if name in given}
 
 
+_SOME = f"expected some of {', '.join(PARAMETERS)}"
 _YAML = " (YAML takes on, off, yes and no for True and False, and digits for numbers, also where a name stands)"
 
 
 def check_parameter(name: str, value: Any) -> Any:
     """One value, of the type that the parameter is meant to have; as in :func:`check_parameters`."""
     kind = PARAMETERS[name]
-    text = value.strip() if isinstance(value, str) else None
-    if kind.none and (value is None or (text is not None and text.lower() in NOTHING)):
-        return None
-    if text in kind.words:
-        return text
-    if not kind.many:
-        fits, found = _one(kind.type, value)
-    elif isinstance(value, list | tuple) and (len(value) == kind.many if kind.many is not True else len(value) > 0):
-        each = [_one(kind.type, item) for item in value]
-        fits, found = all(good for good, _ in each), [item for _, item in each]
-    else:
-        fits, found = False, None
+    fits, found = understood(kind, value)
     if not fits:
         raise ValueError(f"{name} = {value!r}; expected {kind}{_mend(name, kind, value)}")
+    if kind.names and found not in kind.names:
+        expected = f"expected one of {', '.join(kind.names)}"
+        raise ValueError(f"{name} {found!r}; {expected}{did_you_mean(found, kind.names)}")
     return found
+
+
+def understood(kind: Kind, value: Any) -> tuple[bool, Any]:
+    """Whether a value is of a kind or can only be meant to be, and what it is then."""
+    text = value.strip() if isinstance(value, str) else None
+    if kind.none and (value is None or (text is not None and text.lower() in NOTHING)):
+        return True, None
+    if text in kind.words:
+        return True, text
+    if not kind.many:
+        return _one(kind.type, value)
+    if isinstance(value, list | tuple) and (len(value) == kind.many if kind.many is not True else len(value) > 0):
+        each = [_one(kind.type, item) for item in value]
+        return all(good for good, _ in each), [item for _, item in each]
+    return False, None
 
 
 def _one(wanted: type, value: Any) -> tuple[bool, Any]:
@@ -186,6 +199,8 @@ def watch_names() -> None:
     papermill turns parameters into a cell of assignments. With ``-y "on: yes"`` that cell is ``True = True``, which
     Python cannot read, so that no later cell would have a chance to say what is wrong.
     """
+    from IPython import get_ipython
+
     shell = get_ipython()
     if shell is not None and _refuse_names not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(_refuse_names)
@@ -199,7 +214,5 @@ def _refuse_names(lines: list[str]) -> list[str]:
         except SyntaxError as error:
             line = lines[min(error.lineno or 1, len(lines)) - 1].strip()
             name = line.partition(" = ")[0]
-            raise ValueError(
-                f"a parameter is called {name}, which is no name; expected some of {', '.join(PARAMETERS)}{_YAML}"
-            ) from None
+            raise ValueError(f"a parameter is called {name}, which is no name; {_SOME}{_YAML}") from None
     return lines

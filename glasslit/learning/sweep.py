@@ -23,6 +23,7 @@ import pandas as pd
 import psutil
 
 from ..liquid.kob_andersen import TYPE_NAMES
+from ..names import did_you_mean
 from ..simulate.run import end_with_parent
 
 KEYS = {"notebook", "folder", "name", "memory", "all", "each", "either"}
@@ -158,8 +159,10 @@ def read_sweep(path: str | Path) -> list[Run]:
     known = set(papermill.inspect_notebook(str(notebook)))
     unknown = (set(each) | set(common) | together) - known
     if unknown or "out" in (set(each) | set(common) | together):
+        hints = "".join(did_you_mean(name, known) for name in sorted(unknown))
         raise ValueError(
             f"{path}: {notebook.name} has no parameters {sorted(unknown)}; expected some of {sorted(known - {'out'})}"
+            f"{hints}"
         )
     runs = []
     for *values, row in product(*each.values(), either):

@@ -29,11 +29,13 @@ from ..liquid.kob_andersen import TYPE_NAMES
 from ..models.baselines import STRENGTHS, Ridge
 from ..models.propensity import PropensityNetwork, check_times
 from ..models.se3 import SE3GNN
+from ..names import refuse_unknown_keywords
 from .capture import plainly, runner
 from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
 from .metrics import pearson
 
 
+@refuse_unknown_keywords
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train; optimizer defaults are the paper's.

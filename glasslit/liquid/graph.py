@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
+from ..names import did_you_mean
 from .configuration import Configuration
 from .kob_andersen import TYPE_NAMES
 from .periodic import minimum_image, neighbor_pairs, space_filling_order
@@ -50,7 +51,7 @@ def parse_inputs(inputs: str) -> tuple[str, str | None]:
         If the name is not one of :data:`~glasslit.liquid.graph.INPUTS`.
     """
     if inputs not in INPUTS:
-        raise ValueError(f"inputs {inputs!r}; expected one of {', '.join(INPUTS)}")
+        raise ValueError(f"inputs {inputs!r}; expected one of {', '.join(INPUTS)}{did_you_mean(inputs, INPUTS)}")
     positions, _, energy = inputs.partition("+")
     return POSITIONS[positions], ENERGIES[energy] if energy else None
 

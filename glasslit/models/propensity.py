@@ -7,7 +7,7 @@ says what the numbers mean.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -152,33 +152,55 @@ class PropensityNetwork(nn.Module):
         self.label_times.copy_(torch.tensor(times))
         self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
 
+    @overload
+    def predict(self, configuration: Configuration) -> np.ndarray: ...
+    @overload
+    def predict(self, configuration: Iterable[Configuration]) -> list[np.ndarray]: ...
     @torch.no_grad()
-    def predict(self, configuration: Configuration) -> np.ndarray:
-        """Propensity of each particle of a configuration, without its labels.
+    def predict(self, configuration: Configuration | Iterable[Configuration]) -> np.ndarray | list[np.ndarray]:
+        """Propensity of each particle of a configuration, or of several, without their labels.
 
         Parameters
         ----------
-        configuration : holds the positions, and the energy, that ``config.inputs`` names
+        configuration : holds the positions, and the energy, that ``config.inputs`` names; or a list of such, whose
+            sizes and boxes may differ
 
         Returns
         -------
-        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``.
+        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``. Of a list: a list with
+        one such array for each configuration, in the same order, equal to that of the configuration alone.
 
         Raises
         ------
         ValueError
-            If an input is missing, or the box is shorter than twice the cutoff.
+            If an input is missing, the box is shorter than twice the cutoff, or what came is no configuration.
         """
-        was_training = self.training
+        several = configuration
+        if isinstance(several, Configuration):
+            several = [several]
+        elif not isinstance(several, Iterable):
+            raise ValueError(_no_configuration(several))
+        was_training, found = self.training, []
         self.eval()
         try:
-            return self(self.graph(configuration)).T.cpu().numpy()
+            for one in several:
+                if not isinstance(one, Configuration):
+                    raise ValueError(_no_configuration(one))
+                found.append(self(self.graph(one)).T.cpu().numpy())
         finally:
             self.train(was_training)
+        return found[0] if isinstance(configuration, Configuration) else found
 
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers by part."""
         return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+
+
+def _no_configuration(value: Any) -> str:
+    return (
+        f"predict was given {value!r}; expected a Configuration or a list of them, as glasslit.load or "
+        "glasslit.read_trajectory give it"
+    )
 
 
 def _group_means(values: Tensor, group: Tensor, groups: int) -> Tensor:

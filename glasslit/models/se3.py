@@ -21,9 +21,11 @@ from ..equivariance.convolution import SE3Convolution, bessel_basis
 from ..equivariance.kernels import check_kernel
 from ..equivariance.so3 import spherical_harmonics
 from ..liquid.graph import parse_inputs
+from ..names import refuse_unknown_keywords, unknown_names
 from .propensity import N_TYPES, PropensityNetwork
 
 
+@refuse_unknown_keywords
 @dataclass(frozen=True)
 class ModelConfig:
     """Sizes of the network; the defaults are the paper's.
@@ -277,7 +279,7 @@ def config_to_dict(config: ModelConfig) -> dict[str, Any]:
 
 def config_from_dict(values: dict[str, Any]) -> ModelConfig:
     """The reverse, refusing names that no :class:`ModelConfig` has."""
-    unknown = set(values) - {f.name for f in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown model settings {sorted(unknown)}; expected {[f.name for f in fields(ModelConfig)]}")
+    known = [f.name for f in fields(ModelConfig)]
+    if unknown := set(values) - set(known):
+        raise ValueError(unknown_names(unknown, known, "model setting"))
     return ModelConfig(**values)

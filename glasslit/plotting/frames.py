@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 _SLIDER = """\
 <figure class="glasslit-slider" id="{name}">
-<img src="{first}" alt="{alt}">
+<img src="{first}" alt="{alt}" width="{width}">
 <p><button type="button">play</button>
 <input type="range" min="0" max="{last}" value="0" aria-label="frame"> <output>{label}</output></p>
 <script>(() => {{
@@ -37,7 +37,8 @@ def slider(figures: Iterable[Figure], labels: Sequence[str], alt: str, pause: fl
 
     Parameters
     ----------
-    figures : the frames, all of one size; each is closed before the next is asked for
+    figures : the frames, all of one size, shown at this size (96 pixels an inch) where there is room; each is closed
+        before the next is asked for. A telephone shows 350 pixels: up to 4.8 inches, words of 10 points can be read
     labels : one for each, shown beside the slider
     alt : what there is to see, for those who cannot; without scripts the first frame stands
     pause : seconds between frames
@@ -52,7 +53,9 @@ def slider(figures: Iterable[Figure], labels: Sequence[str], alt: str, pause: fl
         If there is no figure, or not a label for each.
     """
     frames: list[str] = []
+    width = 0.0
     for figure in figures:
+        width = figure.get_figwidth()
         picture = io.BytesIO()
         figure.savefig(picture, format="webp", bbox_inches=None, pil_kwargs={"quality": 80})  # a quarter of a PNG
         plt.close(figure)
@@ -64,6 +67,7 @@ def slider(figures: Iterable[Figure], labels: Sequence[str], alt: str, pause: fl
         first=frames[0],
         last=len(frames) - 1,
         alt=html.escape(alt),
+        width=round(96 * width),
         label=html.escape(labels[0]),
         frames=json.dumps(frames),
         labels=json.dumps(list(labels)).replace("</", "<\\/"),

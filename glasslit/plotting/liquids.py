@@ -13,6 +13,9 @@ from matplotlib.figure import Figure
 
 from .style import COLORS, MOBILITY, new_figure, shades
 
+RING = "#d6246e"
+"""Of the marked particle: a color that the map of mobility does not have."""
+
 
 def _slice(
     axis: Axes, positions: np.ndarray, box: np.ndarray, types: np.ndarray, values: np.ndarray
@@ -38,6 +41,14 @@ def _slice(
     return drawn
 
 
+def _ring(axis: Axes, center: np.ndarray) -> None:
+    """A ring around one particle, visible on light and on dark neighbors."""
+    place: dict[str, Any] = {"units": "xy", "offsets": [center], "offset_transform": axis.transData, "zorder": 3}
+    for color, width in (("white", 5.0), (RING, 2.5)):
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": color, "linewidths": width}
+        axis.add_collection(EllipseCollection([1.35], [1.35], [0.0], **look, **place))
+
+
 def _ranks(values: np.ndarray, types: np.ndarray) -> np.ndarray:
     """Rank of each value within its type, from 0 to 1."""
     rank = np.empty(len(values))
@@ -53,6 +64,7 @@ def slices(
     types: np.ndarray,
     fields: Mapping[str, np.ndarray],
     thickness: float = 2.0,
+    marked: int | None = None,
 ) -> Figure:
     """A slice of the box seen from above, once for each field, particles colored by the field's rank.
 
@@ -66,12 +78,23 @@ def slices(
     types : shape (N,)
     fields : title -> values, shape (N,)
     thickness : of the slice along z, sigma_AA
+    marked : index of one particle, optional: it gets a ring in every panel
+
+    Raises
+    ------
+    ValueError
+        If the marked particle does not lie in the slice.
     """
-    return slice_pair({title: (positions, values) for title, values in fields.items()}, box, types, thickness)
+    panels = {title: (positions, values) for title, values in fields.items()}
+    return slice_pair(panels, box, types, thickness, marked)
 
 
 def slice_pair(
-    panels: Mapping[str, tuple[np.ndarray, np.ndarray]], box: np.ndarray, types: np.ndarray, thickness: float = 2.0
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    box: np.ndarray,
+    types: np.ndarray,
+    thickness: float = 2.0,
+    marked: int | None = None,
 ) -> Figure:
     """Like :func:`slices`, each panel with positions of its own: title -> (positions, values)."""
     width = min(3.4, 7.0 / len(panels))  # what the book shows without making it smaller
@@ -80,6 +103,13 @@ def slice_pair(
         inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
         rank = _ranks(values, types)
         drawn = _slice(axis, positions[inside], box, types[inside], rank[inside])
+        if marked is not None:
+            if not (0 <= marked < len(inside) and inside[marked]):
+                raise ValueError(
+                    f"marked particle {marked} is not in the slice of panel {title!r}; expected the index of one of "
+                    f"the {inside.sum()} particles closer than {thickness / 2:g} to the middle of the box along z"
+                )
+            _ring(axis, positions[marked, :2])
         axis.set_title(title)
     bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8, ticks=[0, 1])
     bar.set_label("mobility within its type", labelpad=-30)
@@ -130,7 +160,7 @@ def radial_distribution(r: np.ndarray, curves: Mapping[str, Mapping[str, np.ndar
     curves : label -> {"AA": shape (R,), "AB": ..., "BB": ...}
     """
     names = list(next(iter(curves.values())))
-    figure, axes = new_figure(len(names), width=2.4, height=3.0, sharey=True)
+    figure, axes = new_figure(len(names), width=2.33, height=3.0, sharey=True)
     for axis, name in zip(axes, names, strict=True):
         for (label, g), color in zip(curves.items(), shades(len(curves)), strict=True):
             axis.plot(r, g[name], color=color, lw=1.2, label=label)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import glasslit as gl
+from glasslit import prediction
 from glasslit.cli import main
-from glasslit.cli import predict as command
 from glasslit.data.trajectory import read_trajectory
 from glasslit.prediction import find_model
 from glasslit.testing import write_glassbench
@@ -57,8 +57,8 @@ def test_an_unfinished_prediction_is_not_continued_at_another_temperature(tmp_pa
     words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(out), "--type-map", "H=A,He=B"]
     words += ["--model", "thermal-T0.56", "-T"]
     with monkeypatch.context() as patch:
-        calls = iter([command.predict_in_blocks])
-        patch.setattr(command, "predict_in_blocks", lambda *given: next(calls, dies)(*given))
+        calls = iter([prediction.predict_in_blocks])
+        patch.setattr(prediction, "predict_in_blocks", lambda *given: next(calls, dies)(*given))
         with pytest.raises(KeyError, match="killed"):
             main([*words, "0.56"])
     unfinished = tmp_path / "out.extxyz.unfinished"

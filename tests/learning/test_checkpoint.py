@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from dataclasses import asdict
+from typing import get_overloads, get_type_hints
 
 import llvmlite.binding
 import numpy as np
@@ -16,6 +17,7 @@ from glasslit import parallel
 from glasslit.data.store import shipped_models
 from glasslit.learning.checkpoint import MODEL_FORMAT, find_model, resolve_device
 from glasslit.models.conditions import conditions
+from glasslit.models.propensity import PropensityNetwork
 from glasslit.testing import random_liquid
 from tests.common import ROOT, SMALL, learnable, trained
 
@@ -65,6 +67,14 @@ def test_checkpoint_of_another_training_is_refused(tmp_path):
         trained(train, val, epochs=4, checkpoint=path)
 
 
+def test_editors_and_type_checkers_are_told_what_is_loaded():
+    for load in (gl.load_model, find_model):
+        assert get_type_hints(load)["return"] is PropensityNetwork
+    one, several = get_overloads(PropensityNetwork.predict)
+    assert get_type_hints(one)["return"] is np.ndarray
+    assert get_type_hints(several)["return"] == list[np.ndarray]
+
+
 def test_model_file_round_trip(tmp_path):
     net, _ = trained([learnable(0)], [learnable(1)])
     gl.save_model(net, tmp_path / "model.pt")
@@ -87,7 +97,7 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match=f"holds None; expected '{MODEL_FORMAT}'"):
         gl.load_model(path)
     torch.save({"format": MODEL_FORMAT, "config": {"depth": 3}, "weights": {}}, path)
-    with pytest.raises(ValueError, match="unknown model settings"):
+    with pytest.raises(ValueError, match="unknown model setting depth"):
         gl.load_model(path)
     torch.save({"format": MODEL_FORMAT, "config": SMALL, "weights": {}}, path)
     with pytest.raises(ValueError, match="do not fit"):

@@ -91,6 +91,7 @@ def test_every_combination_is_a_run(write, tmp_path):
         (("[each]", "[each"), "is no sweep"),
         (("folder", 'memory = "much"\nfolder'), "memory = 'much'; expected the GB"),
         (("x = [1]", 'out = ["a"]'), "has no parameters"),
+        (("seed = [0, 1]", "sed = [0, 1]"), r"has no parameters \['sed'\]; expected .*did you mean 'seed'\?"),
         (
             ("seed = [0, 1]", "seed = [0, 1]\n[[either]]\nx = 2"),
             "expected the same parameters in each, and none of them in",

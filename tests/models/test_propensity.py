@@ -39,6 +39,34 @@ def test_predict_does_not_read_labels_or_leave_a_trace(small_net, liquid):
         small_net.predict(bare.replace(potential_energy_inherent=None))
 
 
+@pytest.mark.parametrize("together", [list, tuple, iter])
+def test_several_configurations_are_predicted_one_by_one(small_net, together):
+    """Of different sizes; each as alone, bit for bit, and the network is left in the mode in which it was."""
+    several = [random_liquid(n, seed=n) for n in (300, 250, 320)]
+    small_net.train()
+    found = small_net.predict(together(several))
+    assert small_net.training
+    assert type(found) is list
+    assert [p.shape for p in found] == [(2, 300), (2, 250), (2, 320)]
+    assert all(np.array_equal(p, small_net.predict(c)) for p, c in zip(found, several, strict=True))
+    assert small_net.predict([]) == []
+
+
+def test_a_data_set_that_is_read_when_asked_for_is_predicted(tmp_path):
+    several = [random_liquid(300, seed=k) for k in range(2)]
+    lazy = gl.load(gl.save(tmp_path / "some.h5", several), lazy=True)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL))
+    assert [p.tolist() for p in net.predict(lazy)] == [net.predict(c).tolist() for c in lazy]
+
+
+@pytest.mark.parametrize("wrong", [3, None, "starter", ["starter"], [None]])
+def test_what_is_no_configuration_is_refused(small_net, wrong):
+    small_net.train()
+    with pytest.raises(ValueError, match=r"predict was given .*; expected a Configuration or a list of them"):
+        small_net.predict(wrong)
+    assert small_net.training
+
+
 def test_a_graph_of_another_kind_is_refused(small_net, liquid):
     for cutoff, inputs in ((2.0, "thermal"), (2.0, "IS+E_thermal"), (1.5, "thermal+E_IS")):
         with pytest.raises(ValueError, match=r"build it with neighbor_graph\(configuration, 2\.0, 'thermal\+E_IS'\)"):

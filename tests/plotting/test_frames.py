@@ -25,6 +25,7 @@ def test_a_slider_holds_all_frames_and_closes_their_figures():
     assert 'alt="an &quot;arrow&quot; that turns"' in page
     assert f'src="{json.loads(urls)[0]}"' in page, "without scripts the first frame stands"
     assert 'max="2"' in page
+    assert 'width="96"' in page, "an inch of the figure is an inch on the page"
     assert not plt.get_fignums()
 
 

@@ -32,6 +32,27 @@ def test_slices_are_no_wider_than_the_page_shows(seen, panels):
     assert figure.get_figwidth() <= 7.0
 
 
+def test_a_marked_particle_has_its_ring_in_every_panel(seen):
+    positions, box, types = seen
+    values = np.arange(len(types))
+    inside = np.abs(positions[:, 2] - box[2] / 2) < 1.0
+    marked, outside = int(np.flatnonzero(inside)[0]), int(np.flatnonzero(~inside)[0])
+    moved = wrap(positions + np.array([1.0, 2.0, 0.0]), box)
+    panels = {"here": (positions, values), "there": (moved, values)}
+    figure = plotting.slice_pair(panels, box, types, marked=marked)
+    for axis, (place, _) in zip(figure.axes, panels.values(), strict=False):
+        particles, *rings = axis.collections
+        assert len(rings) == 2, "a ring and its light rim"
+        for ring in rings:
+            assert np.allclose(ring.get_offsets(), place[marked, :2])
+            assert ring.get_zorder() > particles.get_zorder()
+    assert len(plotting.slices(positions, box, types, {"one": values}, marked=marked).axes[0].collections) == 3
+    assert len(plotting.slices(positions, box, types, {"one": values}).axes[0].collections) == 1
+    for wrong in (outside, len(types), -1):
+        with pytest.raises(ValueError, match=f"marked particle {wrong} is not in the slice of panel 'one'; expected"):
+            plotting.slices(positions, box, types, {"one": values}, marked=wrong)
+
+
 def test_pictures_of_a_liquid_draw_each_particle(seen):
     positions, box, types = seen
     whole = plotting.box_3d(positions, box, types)

@@ -15,8 +15,10 @@ predict all times at once, with a linear decoder for each type, so that a differ
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
+from ...names import did_you_mean
 from .common import Baseline, BaselineConfig
 from .descriptive import LENGTHS, STRENGTHS, GlassMLP, Ridge
 from .message_passing import EGNN, BapstGNN, BotanGNN
@@ -56,8 +58,10 @@ def baseline(name: str, **sizes: Any) -> Baseline:
     28334
     """
     if name not in BASELINES:
-        raise ValueError(f"baseline {name!r}; expected one of {', '.join(BASELINES)}")
+        raise ValueError(f"baseline {name!r}; expected one of {', '.join(BASELINES)}{did_you_mean(name, BASELINES)}")
     try:
         return BASELINES[name](BaselineConfig(**sizes))
     except TypeError as error:
-        raise ValueError(f"sizes {sizes}: {error}; expected those of BaselineConfig") from None
+        known = [field.name for field in fields(BaselineConfig)]
+        hints = "".join(did_you_mean(size, known) for size in sizes if size not in known)
+        raise ValueError(f"sizes {sizes}: {error}; expected those of BaselineConfig{hints}") from None

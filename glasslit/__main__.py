@@ -1,0 +1,5 @@
+"""``python -m glasslit`` is the command ``glasslit``."""
+
+from .cli import main
+
+main()
