@@ -59,43 +59,46 @@ class Bar:
     published: float | None = None
 
 
-def forest(bars: Sequence[Bar], xlabel: str, *, width: float = 7.0) -> Figure:
+def forest(panels: Mapping[str, Sequence[Bar]], xlabel: str) -> Figure:
     """Gains below each other, each with a bar of two errors; a full point where the rule decides, else an open one.
 
     Parameters
     ----------
-    bars : from top to bottom
+    panels : title -> bars. A text that stands in several panels has one row for all. Rows are in the order of the
+        longest panel; what only others have comes after
     xlabel : name of the difference
-    width : inches
 
     Raises
     ------
     ValueError
         If there is nothing to draw.
     """
-    if not bars:
+    longest_first = sorted(panels.values(), key=len, reverse=True)
+    rows = list(dict.fromkeys(bar.text for bars in longest_first for bar in bars))
+    if not rows:
         raise ValueError("no bars; expected at least one comparison to draw")
-    figure, (axis,) = new_figure(width=width, height=0.29 * len(bars) + 1.0)
-    axis.axvline(0, color="0.6", lw=1, zorder=0)
-    for place, bar in enumerate(bars):
-        color = "#2f6db3" if bar.decided else "0.45"
-        axis.plot([bar.gain - 2 * bar.error, bar.gain + 2 * bar.error], [place, place], "-", color=color, lw=2)
-        axis.plot(bar.gain, place, "o", color=color, mfc=color if bar.decided else "white", mew=1.5, ms=7)
-        if bar.published is not None:
-            axis.plot(bar.published, place, "D", color="#d1662f", mfc="none", mew=1.5, ms=7)
-    axis.set(xlabel=xlabel, ylim=(len(bars) - 0.4, -0.6))
-    axis.set_yticks(range(len(bars)), [bar.text for bar in bars])
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
-    for label, look in (
-        ("decided", {"color": "#2f6db3", "mfc": "#2f6db3", "marker": "o"}),
-        ("not decided", {"color": "0.45", "mfc": "white", "marker": "o"}),
-        ("published", {"color": "#d1662f", "mfc": "none", "marker": "D"}),
+    figure, axes = new_figure(len(panels), height=0.27 * len(rows) + 1.0, sharey=True)
+    for axis, (title, bars) in zip(axes, panels.items(), strict=True):
+        axis.axvline(0, color="0.6", lw=1, zorder=0)
+        for bar in bars:
+            place, color = rows.index(bar.text), "#2f6db3" if bar.decided else "0.45"
+            axis.plot([bar.gain - 2 * bar.error, bar.gain + 2 * bar.error], [place, place], "-", color=color, lw=2)
+            axis.plot(bar.gain, place, "o", color=color, mfc=color if bar.decided else "white", mew=1.5, ms=6)
+            if bar.published is not None:
+                axis.plot(bar.published, place, "D", color="#d1662f", mfc="none", mew=1.5, ms=6)
+        axis.set(xlabel=xlabel, title=title, ylim=(len(rows) - 0.4, -0.6))
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+    axes[0].set_yticks(range(len(rows)), rows)
+    for label, color, face, marker in (
+        ("decided", "#2f6db3", "#2f6db3", "o"),
+        ("not decided", "0.45", "white", "o"),
+        ("published", "#d1662f", "none", "D"),
     ):
-        if label != "published" or any(bar.published is not None for bar in bars):
-            axis.plot([], [], ls="", mew=1.5, ms=7, label=label, **look)
+        if label != "published" or any(bar.published is not None for bars in panels.values() for bar in bars):
+            axes[0].plot([], [], marker, color=color, mfc=face, mew=1.5, ms=6, label=label)
     close = {"frameon": False, "columnspacing": 1.0, "handletextpad": 0.1, "borderpad": 0.0}
-    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, **close)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, **close)
     return figure
 
 

@@ -30,7 +30,7 @@ def test_a_band_reaches_from_the_lowest_seed_to_the_highest():
 
 
 def test_a_forest_shows_gain_error_and_decision():
-    (axis,) = forest(BARS, "gain").axes
+    (axis,) = forest({"late": BARS}, "gain").axes
     assert [t.get_text() for t in axis.get_yticklabels()] == [b.text for b in BARS]
     bars = [line for line in axis.lines if len(line.get_xdata()) == 2 and line.get_linestyle() == "-"][1:]
     for bar, line in zip(BARS, bars, strict=True):
@@ -43,15 +43,29 @@ def test_a_forest_shows_gain_error_and_decision():
     assert diamond.get_xdata() == pytest.approx([0.08])
     assert axis.get_ylim()[0] > axis.get_ylim()[1], "the first is at the top"
     with pytest.raises(ValueError, match="expected at least one"):
-        forest([], "gain")
+        forest({"early": [], "late": []}, "gain")
 
 
-def test_a_forest_has_a_layout_for_telephones():
-    wide, narrow = taken_apart(both_layouts(forest(BARS, "gain")))
+def test_the_same_comparison_has_one_row_in_all_panels():
+    early, late = forest({"early": BARS[1:], "late": BARS}, "gain").axes
+    at = [
+        line.get_ydata()[0]
+        for a in (early, late)
+        for line in a.lines
+        if line.get_marker() == "o" and len(line.get_xdata())
+    ]
+    assert at == [1, 0, 1]
+
+
+def test_a_forest_has_a_layout_for_telephones_with_the_same_rows_apart():
+    figure = forest({"early": BARS, "late": BARS}, "gain")
+    wide, narrow = taken_apart(both_layouts(figure))
     assert narrow is not None
-    assert all(b.text in text for b in BARS for text in (wide, narrow))
-    width = float(re.search(r'width="([\d.]+)pt"', narrow)[1])
-    assert width <= 3.8 * 72
+    for bar in BARS:
+        assert (wide.count(f">{bar.text}<"), narrow.count(f">{bar.text}<")) == (1, 2)
+    size = [float(re.search(rf'{side}="([\d.]+)pt"', narrow)[1]) for side in ("width", "height")]
+    assert size[0] <= 3.8 * 72
+    assert size[1] > 1.8 * figure.get_figheight() * 72, "stacked, and no closer together"
 
 
 def test_links_lead_to_the_pages_beside_the_chapter():
