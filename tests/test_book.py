@@ -290,6 +290,7 @@ def built(tmp_path_factory):
     command = [sys.executable, "-c", start, "build", ".", "-n", "-W", "--keep-going"]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    assert "Executing notebook" not in done.stdout + done.stderr, "a chapter was executed twice"
     return source / "_build" / "html"
 
 

@@ -24,17 +24,21 @@ def kind(cell):
     )
 
 
-def name_buttons(app, docname, source):
-    if not str(app.env.doc2path(docname)).endswith(".ipynb"):
-        return
-    notebook = json.loads(source[0])
+def with_buttons(text):
+    """The text of a notebook, its cells with what stands on their buttons."""
+    notebook = json.loads(text)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             show, hide = PROMPTS[kind(cell)]
             look = cell["metadata"].setdefault("mystnb", {})
             look.setdefault("code_prompt_show", show)
             look.setdefault("code_prompt_hide", hide)
-    source[0] = json.dumps(notebook)
+    return json.dumps(notebook)
+
+
+def name_buttons(app, docname, source):
+    if str(app.env.doc2path(docname)).endswith(".ipynb"):
+        source[0] = with_buttons(source[0])
 
 
 def setup(app):

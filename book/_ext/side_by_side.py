@@ -11,6 +11,7 @@ from pathlib import Path
 
 import forked_kernels
 import nbformat
+import prompts
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
@@ -33,7 +34,8 @@ def to_execute(app, docnames):
     for name in docnames:
         path = Path(app.env.doc2path(name))
         if path.suffix == ".ipynb":
-            notebook = nbformat.read(path, 4)
+            # as MyST-NB reads it: its cache compares metadata, too
+            notebook = nbformat.reads(prompts.with_buttons(path.read_text()), 4)
             if (
                 notebook.metadata.get("mystnb", {}).get("execution_mode")
                 != "off"

@@ -111,9 +111,9 @@ def slice_pair(
                 )
             _ring(axis, positions[marked, :2])
         axis.set_title(title)
-    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.8, ticks=[0, 1])
-    bar.set_label("mobility within its type", labelpad=-30)
-    bar.ax.set_yticklabels(["least", "most"])
+    bar = figure.colorbar(drawn, ax=list(axes), location="bottom", shrink=0.6, aspect=30, ticks=[0, 1])
+    bar.set_label("mobility within its type", labelpad=-14)
+    bar.ax.set_xticklabels(["least", "most"])
     return figure
 
 
