@@ -40,7 +40,7 @@ def _jit(function: Callable[..., Any]) -> Any:
             raise
         # A read-only installation without a home folder, and no $NUMBA_CACHE_DIR.
         _say(
-            "the lane engine is compiled anew in each process, for some ten seconds: neither the package's __pycache__ "
+            "the lane engine is compiled anew in each process, for some seconds: neither the package's __pycache__ "
             "nor the user's cache folder can be written; NUMBA_CACHE_DIR names another"
         )
         return numba.njit(**options)(function)
@@ -260,14 +260,20 @@ def largest_move(x, reference, scale):
 
 
 @_jit
-def relist(x, types, scale, outer_limit2, inner_limit2, room, force, travelled, references, outer, inner):
-    """New inner lists, and new outer ones where they have to be (or by force); distances travelled are booked."""
-    inner_reference, outer_reference = references
-    travelled += (x - inner_reference).astype(np.int32)
-    inner_reference[:] = x
-    if force or largest_move(x, outer_reference, scale) > room * room:
+def relist(x, types, scale, outer_limit2, inner_limit2, room, travelled, references, outer, inner):
+    """New inner lists, and new outer ones where they have to be; distances travelled are booked.
+
+    Loops over flat arrays: LLVM needs ten seconds more to compile the same lines on arrays of three axes.
+    """
+    now, total = x.reshape(-1), travelled.reshape(-1)
+    since_inner, since_outer = references[0].reshape(-1), references[1].reshape(-1)
+    for k in range(now.size):
+        total[k] += np.int32(now[k] - since_inner[k])
+        since_inner[k] = now[k]
+    if largest_move(x, references[1], scale) > room * room:
         all_pairs(x, types, scale, outer_limit2, outer[0], outer[1])
-        outer_reference[:] = x
+        for k in range(now.size):
+            since_outer[k] = now[k]
     prune(x, types, scale, inner_limit2, outer[0], outer[1], inner[0], inner[1])
 
 
@@ -283,7 +289,7 @@ def advance(steps, dt, skin, room, x, v, f, types, scale, table, limits, travell
         if kick_drift(at, speed, force, reference, n, half, px, py, pz, scale[0], scale[1], scale[2], near2):
             if not largest_move(x, references[0], scale) <= far2:
                 return RAN_AWAY
-            relist(x, types, scale, limits[0], limits[1], room, False, travelled, references, outer, inner)
+            relist(x, types, scale, limits[0], limits[1], room, travelled, references, outer, inner)
         forces(x, f, types, scale, table, inner[0], inner[1])
         for k in range(flat_v.size):
             flat_v[k] += half * flat_f[k]

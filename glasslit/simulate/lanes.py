@@ -174,10 +174,10 @@ class Batch:
             (np.zeros((n, 3), np.int64), np.empty(n * (n - 1) // 2 + 1, np.int32)) for _ in range(2)
         )
         self.room = np.float32((engine.outer_skin - engine.skin) / 2)
-        compiled().relist(
-            self.x, self.types, self.scale, *self.limits, self.room, True, self.travelled, self.references,
-            self.outer, self.inner,
-        )  # fmt: skip
+        code = compiled()
+        code.all_pairs(self.x, self.types, self.scale, self.limits[0], *self.outer)
+        code.prune(self.x, self.types, self.scale, self.limits[1], *self.outer, *self.inner)
+        self.references[1][:] = self.x
         self.forces()
 
     def forces(self) -> np.ndarray:
