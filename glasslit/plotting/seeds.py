@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .style import new_figure
 
@@ -87,6 +88,7 @@ def forest(panels: Mapping[str, Sequence[Bar]], xlabel: str) -> Figure:
             if bar.published is not None:
                 axis.plot(bar.published, place, "D", color="#d1662f", mfc="none", mew=1.5, ms=6)
         axis.set(xlabel=xlabel, title=title, ylim=(len(rows) - 0.4, -0.6))
+        axis.xaxis.set_major_locator(MaxNLocator(3))  # on a telephone there is little room beside the names
         axis.tick_params(axis="y", length=0)
         axis.spines["left"].set_visible(False)
     axes[0].set_yticks(range(len(rows)), rows)
