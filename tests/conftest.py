@@ -60,3 +60,21 @@ def glassbench_folder(tmp_path_factory):
     for number, c in enumerate(gl.load("standard", T=0.56, split="test"), start=9):
         write_glassbench(place, c, number, STAND_INS)
     return place
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory):
+    """Notebooks that are executed while a test runs find their kernel's libraries loaded: it is a fork.
+
+    Through the environment, so that processes of their own (papermill, the command) find it as well.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "book" / "_ext"))
+        import forked_kernels
+
+        with forked_kernels.server() as path:
+            if path is not None:
+                folder = tmp_path_factory.mktemp("jupyter")
+                forked_kernels.kernelspec(folder, path)
+                patch.setenv("JUPYTER_PATH", str(folder))
+            yield

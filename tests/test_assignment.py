@@ -13,6 +13,8 @@ import pytest
 
 from tests.common import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 BOOK = ROOT / "book"
 sys.path.insert(0, str(BOOK))
 import assignment  # noqa: E402

@@ -23,6 +23,8 @@ from glasslit.liquid.configuration import SPLITS
 from glasslit.locks import OutputLock
 from tests.common import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 TEMPLATE = ROOT / "book" / "train.ipynb"
 TINY = {"epochs": 3, "layers": 1, "channels": 2, "l_max": 1, "n_train": 1, "device": "cpu"}
 

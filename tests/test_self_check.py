@@ -6,6 +6,7 @@ import sys
 
 import nbformat
 import pytest
+import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
@@ -143,3 +144,18 @@ def test_self_checks_of_a_chapter_are_counted(tmp_path):
     cells = [new_markdown_cell(GOOD), new_code_cell(GOOD), new_markdown_cell(GOOD), new_markdown_cell("# No check")]
     nbformat.write(new_notebook(cells=cells), chapter)
     assert (checks_in(page), checks_in(chapter)) == (2, 2)
+
+
+PARTS = {"Start", "Foundations", "The network", "Results", "Use and make"}
+
+
+def chapters_with_checks():
+    parts = yaml.safe_load((ROOT / "_toc.yml").read_text())["parts"]
+    assert {part["caption"] for part in parts} >= PARTS
+    files = [c["file"] for part in parts if part["caption"] in PARTS for c in part["chapters"]]
+    return [path for path in (ROOT / f"{file}.ipynb" for file in files) if path.is_file()]
+
+
+@pytest.mark.parametrize("path", chapters_with_checks(), ids=lambda path: path.stem)
+def test_each_chapter_has_two_or_three_self_checks(path):
+    assert 2 <= checks_in(path) <= 3

@@ -1,10 +1,10 @@
 """Kernels that start with the book's libraries loaded: one process imports them, and each kernel is a fork of it.
 
-The chapters import the same things, which takes five seconds of a processor for each of them. Used by the extension
-``side_by_side`` only, on systems with ``fork``; a chapter's code runs as in any other kernel.
+The chapters import the same libraries, which takes five seconds of a processor for each of them. The extension
+``side_by_side`` uses it, and so do tests that execute notebooks, on systems with ``fork``. Code runs as in any kernel.
 
-    python forked_kernels.py serve SOCKET             loads the libraries, then forks a kernel for each that asks
-    python forked_kernels.py start SOCKET CONNECTION  what Jupyter takes for the kernel: asks, and lives as long
+    python forked_kernels.py serve SOCKET                 load the libraries, then fork a kernel for each that asks
+    python forked_kernels.py start SOCKET CONNECTION ...  what Jupyter takes for the kernel: asks, and lives as long
 """
 
 import json
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager, suppress
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 LIBRARIES = (
@@ -66,7 +67,7 @@ def serve(path: str) -> None:
 
 
 def become_kernel(asked: socket.socket) -> None:
-    """In the fork: where, with which environment and for which connection file; then the kernel itself."""
+    """In the fork: where, with which environment and with which arguments; then the kernel itself."""
     from ipykernel import kernelapp
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -87,70 +88,94 @@ def become_kernel(asked: socket.socket) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    sys.argv = ["ipykernel_launcher", "-f", told["connection"]]
+    sys.argv = ["ipykernel_launcher", *told["arguments"]]
     sys.argv += [
         f"--IPKernelApp.parent_handle={os.getppid()}"
     ]  # with which it ends
     kernelapp.launch_new_instance()
 
 
-def start(path: str, connection: str) -> None:
-    """Ask for a kernel, pass signals on, and end when it does."""
+def start(path: str, connection: str, *options: str) -> None:
+    """Ask for a kernel, pass signals on, and end when it does, or when whoever started this does."""
+    parent = os.getppid()
     with socket.socket(socket.AF_UNIX) as asking:
         asking.connect(path)
         told = {
             "environment": dict(os.environ),
             "folder": os.getcwd(),
-            "connection": connection,
+            "arguments": ["-f", connection, *options],
         }
         asking.sendall(f"{json.dumps(told)}\n".encode())
         signal.signal(
             signal.SIGINT,
             lambda number, _: asking.sendall(f"{int(number)}\n".encode()),
         )
-        with suppress(
-            ConnectionError
-        ):  # how the socket of a process that has ended may look
-            while asking.recv(1):
-                pass
+        asking.settimeout(1)
+        while os.getppid() == parent:
+            try:
+                if not asking.recv(1):
+                    return
+            except TimeoutError:
+                continue
+            except (
+                ConnectionError
+            ):  # how the socket of a process that has ended may look
+                return
 
 
 @contextmanager
-def manager_class():
-    """A class of kernel managers whose kernels are forks, while the block runs; None where forks are not to be had."""
+def server():
+    """Where kernels can be asked for while the block runs; None where forks are not to be had."""
     if (
         not hasattr(os, "fork") or sys.platform == "darwin"
     ):  # whose system libraries do not survive a fork
         yield None
         return
-    from jupyter_client.manager import AsyncKernelManager
-
     with tempfile.TemporaryDirectory(prefix="glasslit-kernels-") as folder:
         path = os.path.join(folder, "socket")
-
-        class Forked(AsyncKernelManager):
-            def format_kernel_cmd(self, extra_arguments=None):
-                return [
-                    sys.executable,
-                    __file__,
-                    "start",
-                    path,
-                    self.connection_file,
-                ]
-
-        server = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, __file__, "serve", path], stdin=subprocess.PIPE
         )
         try:
-            while not os.path.exists(path):
-                if server.poll() is not None:
-                    yield None
-                    return
-                threading.Event().wait(0.05)
-            yield Forked
+            while not os.path.exists(path) and process.poll() is None:
+                time.sleep(0.05)
+            yield path if process.poll() is None else None
         finally:
-            server.stdin.close()
-            server.wait()
+            process.stdin.close()
+            process.wait()
+
+
+@contextmanager
+def manager_class():
+    """A class of kernel managers whose kernels are forks, while the block runs; or None."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    with server() as path:
+
+        class Forked(AsyncKernelManager):
+            def format_kernel_cmd(self, extra_arguments=None):
+                command = [sys.executable, __file__, "start", path]
+                return [
+                    *command,
+                    self.connection_file,
+                    *(extra_arguments or []),
+                ]
+
+        yield Forked if path else None
+
+
+def kernelspec(folder: Path, path: str) -> None:
+    """Make the kernel "python3" of this folder, to be named in JUPYTER_PATH, one that is forked."""
+    home = folder / "kernels" / "python3"
+    home.mkdir(parents=True)
+    command = [sys.executable, __file__, "start", path, "{connection_file}"]
+    told = {
+        "argv": command,
+        "display_name": "Python 3",
+        "language": "python",
+        "metadata": {"debugger": True},
+    }
+    (home / "kernel.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

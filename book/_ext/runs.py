@@ -35,8 +35,8 @@ RUNS = "book/runs"
 ALL = "book/all_runs"
 GROUPS = {
     "T0.": ("Starter set", ["training_runs"]),
-    "standard-": ("Standard set, three inputs", ["short_and_long", "fields"]),
-    "botan-small-": ("Published data", ["published_data", "order_parameter"]),
+    "standard-": ("Standard set, three inputs", ["training_runs", "fields"]),
+    "botan-small-": ("Published data", ["training_runs", "order_parameter"]),
     "lmax/": ("Highest degree", ["ablations", "against_the_field"]),
     "depth/": ("Number of layers", ["ablations"]),
     "ntrain/": ("Number of training configurations", ["ablations"]),

@@ -5,6 +5,7 @@ Start with ``style``; then ``results`` (scores), ``liquids`` (particles), ``sphe
 ``network`` (its drawing) and ``frames`` (sliders).
 """
 
+from . import seeds  # noqa: F401  (reached as plotting.seeds)
 from .frames import slider
 from .liquids import box_3d, radial_distribution, slice_by_type, slice_pair, slices
 from .network import architecture

@@ -97,7 +97,8 @@ def slice_pair(
     marked: int | None = None,
 ) -> Figure:
     """Like :func:`slices`, each panel with positions of its own: title -> (positions, values)."""
-    figure, axes = new_figure(len(panels), width=3.4, height=3.4)
+    width = min(3.4, 7.0 / len(panels))  # what the book shows without making it smaller
+    figure, axes = new_figure(len(panels), width=width, height=width + 0.3)
     for axis, (title, (positions, values)) in zip(axes, panels.items(), strict=True):
         inside = np.abs(positions[:, 2] - box[2] / 2) < thickness / 2
         rank = _ranks(values, types)

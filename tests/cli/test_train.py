@@ -17,6 +17,8 @@ from glasslit.cli import train
 from glasslit.learning import template
 from glasslit.learning.parameters import PARAMETERS, check_parameters
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 TINY = ["--layers", "1", "--channels", "2", "--l-max", "1", "--n-train", "1", "--times", "0.104", "52", "--no-pictures",
         "--device", "cpu", "-T", "0.56"]  # fmt: skip
 

@@ -15,6 +15,8 @@ from glasslit import cli
 from glasslit.learning.sweep import read_sweep, results, side_by_side, summary, sweep
 from tests.common import ROOT
 
+pytestmark = pytest.mark.usefixtures("forked")
+
 BODY = """
 import json, os, time
 from pathlib import Path

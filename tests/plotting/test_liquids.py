@@ -25,6 +25,13 @@ def test_a_slice_shows_the_rank_within_the_type_of_what_lies_in_it(seen):
         assert np.array_equal(np.argsort(shown), np.argsort(true))
 
 
+@pytest.mark.parametrize("panels", [1, 2, 3, 4])
+def test_slices_are_no_wider_than_the_page_shows(seen, panels):
+    positions, box, types = seen
+    figure = plotting.slices(positions, box, types, {f"{k}": positions[:, 0] for k in range(panels)})
+    assert figure.get_figwidth() <= 7.0
+
+
 def test_a_marked_particle_has_its_ring_in_every_panel(seen):
     positions, box, types = seen
     values = np.arange(len(types))
