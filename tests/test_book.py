@@ -10,7 +10,9 @@ import subprocess
 import sys
 import warnings
 from importlib.metadata import packages_distributions, requires
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from xml.etree import ElementTree
 
 import imagesize
 import nbformat
@@ -24,8 +26,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import glasslit as gl
-from glasslit import provenance
+from glasslit import plotting, provenance
 from glasslit.learning.sweep import read_sweep
+from glasslit.plotting.screens import drawn
 from tests.common import ROOT
 
 BOOK = ROOT / "book"
@@ -48,7 +51,7 @@ def test_chapters_are_stored_without_outputs(path):
 @pytest.mark.parametrize("path", [*CHAPTERS, *RUNS], ids=lambda p: p.stem)
 def test_every_plot_has_alt_text_and_every_figure_of_a_chapter_a_caption(path):
     for cell in nbformat.read(path, 4).cells:
-        drawing = r"^plotting\.(?!use\b)|curve\.update|plt\.show\(\)|^roofline\("
+        drawing = r"^figure$|^plotting\.(?!use\b)|curve\.update|plt\.show\(\)|^roofline\("
         if cell.cell_type == "code" and re.search(drawing, cell.source, re.M):
             look = cell.metadata.get("mystnb", {})
             assert len(look.get("image", {}).get("alt", "")) > 30, cell.source
@@ -515,6 +518,51 @@ def test_the_table_of_runs_is_sorted_and_chosen_from_the_keyboard(built, browser
     assert sorted(column(0)) == sorted(chosen)
     assert f"{len(chosen)} of {len(RUNS)} runs" in tab.locator(".glasslit-choose").inner_text()
     tab.close()
+
+
+def sizes_of_text(svg):
+    """Sizes of a picture's texts, and of their sub- and superscripts, in units of its view box, and the box's width."""
+    root, texts, scripts = ElementTree.fromstring(svg), [], []
+    for text in root.iter("{http://www.w3.org/2000/svg}text"):
+        styles = " ".join(part.get("style", "") for part in text.iter())
+        found = [float(size) for size in re.findall(r"\b([\d.]+)px", styles)]
+        texts.append(max(found))
+        scripts += [size for size in found if size < max(found)]
+    return texts, scripts, float(root.get("viewBox").split()[2])
+
+
+@pytest.mark.browser
+def test_text_in_pictures_is_large_enough_to_be_read(built, browser):
+    """At least 10 pixels as shown, on a wide screen and on a telephone; sub- and superscripts, 9."""
+    small, seen = [], 0
+    for width in (1280, 390):
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        for page in pages_of(built):
+            tab.goto(page.as_uri(), wait_until="load")
+            shown = tab.evaluate(
+                "[...document.querySelectorAll('.bd-article img')]"
+                ".map(e => [e.currentSrc, e.getBoundingClientRect().width])"
+            )
+            for source, pixels in shown:
+                if source.endswith(".svg") and pixels:
+                    texts, scripts, box = sizes_of_text(Path(unquote(urlsplit(source).path)).read_text())
+                    scale, seen = pixels / box, seen + len(texts)
+                    if scale * min(texts, default=99) < 9.95 or scale * min(scripts, default=99) < 8.95:
+                        smallest = min(texts, default=99), min(scripts, default=99)
+                        small.append((page.name, width, round(scale, 2), smallest))
+        tab.close()
+    assert small == []
+    assert seen > 1000
+
+
+def test_small_text_in_a_picture_is_found():
+    figure, (axis,) = plotting.new_figure(1)
+    axis.set_title(r"$\tau_\alpha$ and more", fontsize=10)
+    axis.text(0.5, 0.5, "tiny", fontsize=5)
+    texts, scripts, width = sizes_of_text(drawn(figure))
+    assert min(texts) == 5
+    assert 7 <= min(scripts) < 7.7
+    assert 200 < width < 400
 
 
 @pytest.mark.browser

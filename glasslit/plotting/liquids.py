@@ -111,7 +111,7 @@ def slice_pair(
                 )
             _ring(axis, positions[marked, :2])
         axis.set_title(title)
-    bar = figure.colorbar(drawn, ax=list(axes), location="bottom", shrink=0.6, aspect=30, ticks=[0, 1])
+    bar = figure.colorbar(drawn, ax=list(axes), location="bottom", shrink=0.9, aspect=40, ticks=[0, 1])
     bar.set_label("mobility within its type", labelpad=-14)
     bar.ax.set_xticklabels(["least", "most"])
     return figure
