@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads leave the cores to other processes
+if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each worker; tests of threads set their number
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

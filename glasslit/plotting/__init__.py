@@ -1,6 +1,6 @@
 """One style for figures, and the plots that pages share: arrays in, figures out. Nothing here computes a result.
 
-Imports no other room. In a notebook, :func:`use` makes figures SVG with a second layout for telephones (``screens``).
+Imports no other room. In a notebook, ``use`` makes figures SVG with a second layout for telephones (``screens``).
 Start with ``style``; then ``results`` (scores), ``liquids`` (particles), ``sphere`` (functions of direction),
 ``network`` (its drawing) and ``frames`` (sliders).
 """
