@@ -6,6 +6,7 @@ finds it. Their kernels are forks of one process that has imported the libraries
 """
 
 import os
+import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -64,13 +65,15 @@ def execute(app, env, docnames):
         return
     # Kernels inherit it: each takes its share of the cores.
     share = str(max(1, (os.cpu_count() or 1) // number))
-    before = {name: os.environ.get(name) for name in THREADS}
+    before = {name: os.environ.get(name) for name in (*THREADS, SHARED)}
     os.environ.update(dict.fromkeys(THREADS, share))
     try:
         with (
+            tempfile.TemporaryDirectory(prefix="glasslit-book-") as shared,
             forked_kernels.manager_class() as manager,
             ThreadPoolExecutor(number) as pool,
         ):
+            os.environ[SHARED] = shared
             kernels = {"kernel_manager_class": manager} if manager else {}
             begun = {
                 pool.submit(
@@ -101,11 +104,13 @@ def execute(app, env, docnames):
                 )
     finally:
         for name, value in before.items():
-            os.environ.pop(name)
+            os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
 
 
+SHARED = "GLASSLIT_STORED_PREDICTIONS"
+"""Where chapters of one build find what another has predicted with a stored network."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

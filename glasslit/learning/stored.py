@@ -5,6 +5,9 @@ A run is a folder with ``model.pt``. Nothing is trained here and nothing is chos
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,10 +102,15 @@ class StoredRuns:
     ----------
     folder : holds the folders of the runs
     test : labelled configurations of the same times
+    kept : a folder where predictions are kept, for other processes that ask for the same network on the same
+        configurations; by default the one that the environment names in ``GLASSLIT_STORED_PREDICTIONS``, if any.
+        A build of the book names one that lives as long as the build, so that chapters share what they predict.
     """
 
-    def __init__(self, folder: str | Path, test: Sequence[Configuration]) -> None:
+    def __init__(self, folder: str | Path, test: Sequence[Configuration], kept: str | Path | None = None) -> None:
         self.folder, self.test = Path(folder), list(test)
+        kept = kept or os.environ.get("GLASSLIT_STORED_PREDICTIONS")
+        self.kept = Path(kept) if kept else None
         self._graphs: dict[Any, list[Any]] = {}
         self._predictions: dict[str, tuple[np.ndarray, list[np.ndarray]]] = {}
 
@@ -126,14 +134,7 @@ class StoredRuns:
             If the run does not predict one of the times.
         """
         if name not in self._predictions:
-            model = load_model(self.folder / name / "model.pt")
-            kind = type(model).__name__
-            key = (kind, model.config.cutoff, model.config.inputs) if kind == "SE3GNN" else (kind, repr(model.config))
-            if key not in self._graphs:
-                self._graphs[key] = [model.graph(c) for c in self.test]
-            with torch.no_grad():
-                made = [model.standardized(graph).T.numpy() for graph in self._graphs[key]]
-            self._predictions[name] = (model.times, made)
+            self._predictions[name] = self._read(name) or self._made(name)
         known, made = self._predictions[name]
         if times is None:
             return made
@@ -141,6 +142,38 @@ class StoredRuns:
         if not all(len(k) == 1 for k in at):
             raise ValueError(f"run {name} predicts at times {known.tolist()}; expected {list(times)} among them")
         return [p[np.concatenate(at)] for p in made]
+
+    def _made(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
+        model = load_model(self.folder / name / "model.pt")
+        kind = type(model).__name__
+        key = (kind, model.config.cutoff, model.config.inputs) if kind == "SE3GNN" else (kind, repr(model.config))
+        if key not in self._graphs:
+            self._graphs[key] = [model.graph(c) for c in self.test]
+        with torch.no_grad():
+            made = [model.standardized(graph).T.numpy() for graph in self._graphs[key]]
+        if (path := self._path(name)) is not None:
+            handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, np.asarray(model.times), *made)
+            os.replace(unfinished, path)  # whole, or not there
+        return np.asarray(model.times), made
+
+    def _path(self, name: str) -> Path | None:
+        """Where these predictions are kept: a name for this network and these configurations."""
+        if self.kept is None:
+            return None
+        digest = hashlib.sha256((self.folder / name / "model.pt").read_bytes())
+        for c in self.test:
+            digest.update(c.hash().encode())
+        return self.kept / f"{digest.hexdigest()}.npz"
+
+    def _read(self, name: str) -> tuple[np.ndarray, list[np.ndarray]] | None:
+        path = self._path(name)
+        if path is None or not path.is_file():
+            return None
+        with np.load(path) as file:
+            times, *made = (file[key] for key in file.files)
+        return times, made
 
     def gain(
         self, first: Sequence[str], second: Sequence[str], times: Sequence[float] | None = None, kind: str = "A"

@@ -140,3 +140,21 @@ def test_times_are_chosen_by_their_value(runs):
     assert one.times.tolist() == [last]
     with pytest.raises(ValueError, match=r"expected .* among them"):
         stored_runs.predictions("epochs1-seed0", [12345.0])
+
+
+def test_what_was_predicted_is_kept_for_others_that_ask_the_same(runs, tmp_path, monkeypatch):
+    folder, _, test = runs
+    name, original = "epochs6-seed0", stored.load_model
+    made = StoredRuns(folder, test, tmp_path).predictions(name)
+    (kept,) = tmp_path.iterdir()
+    monkeypatch.setenv("GLASSLIT_STORED_PREDICTIONS", str(tmp_path))
+    monkeypatch.setattr(stored, "load_model", lambda path: pytest.fail("predicted again"))
+    again = StoredRuns(folder, test)
+    assert all(np.array_equal(p, q) for p, q in zip(again.predictions(name), made, strict=True))
+    assert again.predictions(name, [float(test[0].times[-1])])[0].shape[0] == 1
+    monkeypatch.setattr(stored, "load_model", original)
+    other = StoredRuns(folder, test[:1]).predictions(name)  # other configurations are another question
+    assert np.array_equal(other[0], made[0])
+    StoredRuns(folder, test).predictions("epochs1-seed0")  # and so is another network
+    assert len(list(tmp_path.iterdir())) == 3
+    assert kept.suffix == ".npz"
