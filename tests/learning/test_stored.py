@@ -155,6 +155,6 @@ def test_what_was_predicted_is_kept_for_others_that_ask_the_same(runs, tmp_path,
     monkeypatch.setattr(stored, "load_model", original)
     other = StoredRuns(folder, test[:1]).predictions(name)  # other configurations are another question
     assert np.array_equal(other[0], made[0])
-    StoredRuns(folder, test).predictions("epochs1-seed0")  # and so is another network
+    StoredRuns(folder, test).predictions("epochs6-seed1")  # and so is another network
     assert len(list(tmp_path.iterdir())) == 3
     assert kept.suffix == ".npz"
