@@ -15,6 +15,39 @@ from glasslit.simulate.factory import Order, Recipe, lattice, produce
 from glasslit.testing import random_liquid, write_glassbench
 from tests.common import ROOT, STAND_INS, mixed
 
+SLOW = {
+    "cli/test_label",
+    "cli/test_simulate",
+    "cli/test_train",
+    "learning/test_capture",
+    "learning/test_prepared",
+    "learning/test_sweep",
+    "models/test_baselines",
+    "simulate/test_factory",
+    "simulate/test_lammps",
+    "simulate/test_lanes",
+    "simulate/test_protocol",
+    "test_assignment",
+    "test_cluster",
+    "test_devices",
+    "test_exercises",
+    "test_forked_kernels",
+    "test_notebook",
+    "test_starter",
+    "test_viewer",
+}
+"""Files that simulate, train, execute notebooks or open a browser. ``-m "not slow"`` is for everyday work."""
+SLOW_TESTS = {"test_in_the_simulator", "test_in_the_interpreter", "test_it_does_not_matter_which_name_comes_first"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what needs the built book, too."""
+    for item in items:
+        place = item.path.relative_to(ROOT).with_suffix("").as_posix().removeprefix("tests/")
+        needs = {"built", "browser"} & set(getattr(item, "fixturenames", ()))
+        if place in SLOW or item.name.split("[")[0] in SLOW_TESTS or needs:
+            item.add_marker("slow")
+
 
 @pytest.fixture(scope="session")
 def published() -> Path:

@@ -11,6 +11,7 @@ import pytest
 
 from glasslit.aliases import ALIASES
 from tests.common import ROOT
+from tests.conftest import SLOW
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
@@ -286,3 +287,9 @@ import glasslit.cli.label, glasslit.cli.simulate, glasslit.simulate.factory
 assert not {"e3nn", "torch_geometric", "matplotlib"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_files_that_are_marked_slow_are_there():
+    assert {f"{name}.py" for name in SLOW} <= {
+        p.relative_to(ROOT / "tests").as_posix() for p in (ROOT / "tests").rglob("*.py")
+    }
