@@ -128,7 +128,8 @@ def _stacked(figure: Figure) -> Iterator[None]:
         first, left = place[0], places[number - number % columns][0]
         if first is left:
             undo += _labelled(first, places)
-    extra = 0.0
+    bars = [info for axis in figure.axes if (info := getattr(axis, "_colorbar_info", None))]
+    extra = sum(0.25 * rows + 0.5 for info in bars if info["location"] in ("top", "bottom"))
     for legend, axis in _legends(figure):
         if axis is None:
             if (outside := getattr(legend, "_outside_loc", None)) is not None:

@@ -93,3 +93,17 @@ def test_a_notebook_shows_svg_with_both_layouts():
     assert taken_apart(formatters["image/svg+xml"](figure))[1]
     assert formatters["image/png"](figure) is None
     InteractiveShell.clear_instance()
+
+
+def test_stacked_slices_leave_room_for_their_titles(liquid):
+    """Square panels above a horizontal color bar: the second title stands below the first panel, not across it."""
+    from glasslit.liquid.periodic import wrap
+
+    fields = {"first": np.arange(300.0), "second": np.arange(300.0)}
+    _, narrow = taken_apart(
+        both_layouts(plotting.slices(wrap(liquid.positions, liquid.box), liquid.box, liquid.types, fields))
+    )
+    title = float(re.search(r'<text[^>]* y="([\d.]+)"[^>]*>second</text>', narrow)[1])
+    frames = [float(y) for y in re.findall(r'<g id="patch_\d+">\s*<path d="M [\d.]+ ([\d.]+) \nL', narrow)]
+    above = max(y for y in frames if y < title + 5)
+    assert title - 11 > above
