@@ -121,6 +121,8 @@ def _executed(notebook: Path | None, out: str | None, temperature: float) -> Pat
     place = notebook or Path(out or f"runs/T{float(temperature):.2f}")
     if place.is_dir() and notebook is not None:
         raise ValueError(f"{place} is a folder; expected a file such as {place / 'run.ipynb'}")
+    if notebook is not None and place.suffix not in ("", ".ipynb") and not place.suffix[1:].isdigit():
+        raise ValueError(f"-o {place}; expected a notebook's name: {place.with_suffix('.ipynb')}")
     return place if place.suffix == ".ipynb" else place.with_name(place.name + ".ipynb")
 
 

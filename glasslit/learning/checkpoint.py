@@ -164,7 +164,8 @@ def load_model(path: str | Path, device: str = "cpu") -> PropensityNetwork:
 
     Parameters
     ----------
-    path : a ``model.pt`` of a run; loaded without running code from it
+    path : a ``model.pt`` of a run, or the folder with it, or the name of a network inside the package (``glasslit
+        models`` lists them); loaded without running code from it
     device : as in :class:`~glasslit.learning.train.TrainConfig`
 
     Raises
@@ -172,6 +173,7 @@ def load_model(path: str | Path, device: str = "cpu") -> PropensityNetwork:
     ValueError
         If the file is missing, damaged or not a model.
     """
+    path = _place(path)
     content = _load(path, MODEL_FORMAT)
     try:
         kind = content.get("baseline")
@@ -187,19 +189,28 @@ def load_model(path: str | Path, device: str = "cpu") -> PropensityNetwork:
     return net.to(resolve_device(device)).eval()
 
 
+def _place(name: str | Path) -> str | Path:
+    """The file that is meant by the name of a network inside the package, by a run's folder, or by itself."""
+    if not Path(name).is_file():
+        if str(name) in (shipped := shipped_models()):
+            return shipped[str(name)]
+        if (inside := Path(name) / "model.pt").is_file():
+            return inside
+    return name
+
+
 def find_model(name: str | Path) -> PropensityNetwork:
-    """A network of :func:`glasslit.data.shipped.shipped_models` by name, or that of a file.
+    """:func:`load_model`, with an error that lists the networks inside the package.
 
     Raises
     ------
     ValueError
-        If it is neither.
+        If it is no file, no folder of a run and no name of such a network.
     """
-    shipped = shipped_models()
-    if str(name) in shipped:
-        return load_model(shipped[str(name)])
-    if not Path(name).is_file():
+    if not Path(_place(name)).is_file():
+        shipped = shipped_models()
         raise ValueError(
-            f"model {str(name)!r}; expected a file, or one of {', '.join(shipped)}{did_you_mean(name, shipped)}"
+            f"model {str(name)!r}; expected a file, the folder of a run, or one of "
+            f"{', '.join(shipped)}{did_you_mean(name, shipped)}"
         )
     return load_model(name)

@@ -96,7 +96,7 @@ def test_the_command_reads_data_sets(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--model", "nonsense", "--type-map", "H=A,He=B"], "expected a file, or one of"),
+        (["--model", "nonsense", "--type-map", "H=A,He=B"], "expected a file, the folder of a run, or one of"),
         (["--model", "thermal-T0.56", "--type-map", "H:A"], "expected pairs such as 1=A,2=B"),
         (["--model", "thermal-T0.56", "-o", "t.csv"], "expected a name that ends in .extxyz or .xyz"),
         (["--model", "thermal-T0.56", "-o", "IN"], "exists; expected a new name"),

@@ -140,7 +140,9 @@ def test_shipped_networks_are_those_of_the_book(name):
 
 def test_both_inputs_are_shipped():
     assert {find_model(name).config.inputs for name in shipped_models()} == {"thermal", "thermal+E_IS"}
-    with pytest.raises(ValueError, match=r"model 'nonsense'; expected a file, or one of .*thermal-T0\.56"):
+    with pytest.raises(
+        ValueError, match=r"model 'nonsense'; expected a file, the folder of a run, or one of .*thermal-T0\.56"
+    ):
         find_model("nonsense")
 
 
@@ -187,3 +189,12 @@ def test_a_training_that_was_left_unfinished_before_modules_moved_goes_on(tmp_pa
     assert [asdict(r) for r in resumed[:2]] == kept  # the seconds too: read, not made again
     assert [r.val_loss for r in resumed] == pytest.approx([r.val_loss for r in anew], rel=1e-5)
     assert all(torch.allclose(weights[k], others[k], rtol=1e-4, atol=1e-6) for k in weights)
+
+
+def test_a_network_is_found_by_its_name_and_by_the_folder_of_its_run():
+    run = ROOT / "book" / "runs" / "standard-thermal-T0.56"
+    weights = [gl.load_model(path).state_dict() for path in (run / "model.pt", run, "thermal-T0.56")]
+    for other in weights[1:]:
+        assert all(torch.equal(value, other[key]) for key, value in weights[0].items())
+    with pytest.raises(ValueError, match="is not a file"):
+        gl.load_model(run.parent)
