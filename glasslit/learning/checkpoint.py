@@ -164,8 +164,8 @@ def load_model(path: str | Path, device: str = "cpu") -> PropensityNetwork:
 
     Parameters
     ----------
-    path : a ``model.pt`` of a run, or the folder with it, or the name of a network inside the package (``glasslit
-        models`` lists them); loaded without running code from it
+    path : a ``model.pt`` of a run, or the folder with it, or the name of a network inside the package, of those that
+        ``glasslit models`` lists; loaded without running code from it
     device : as in :class:`~glasslit.learning.train.TrainConfig`
 
     Raises
@@ -200,7 +200,7 @@ def _place(name: str | Path) -> str | Path:
 
 
 def find_model(name: str | Path) -> PropensityNetwork:
-    """:func:`load_model`, with an error that lists the networks inside the package.
+    """:func:`glasslit.load_model`, with an error that lists the networks inside the package.
 
     Raises
     ------
