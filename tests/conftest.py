@@ -1,6 +1,7 @@
 """Fixtures that several modules share. Nothing here computes what is under test."""
 
 import os
+import shutil
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads leave the cores to other processes
@@ -113,3 +114,17 @@ def forked(tmp_path_factory):
                 forked_kernels.kernelspec(folder, path)
                 patch.setenv("JUPYTER_PATH", str(folder))
             yield
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, where one is installed."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        pytest.skip("no Chromium here; pages are not looked at in a browser")
+    with (
+        api.sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened,
+    ):
+        yield opened

@@ -423,19 +423,6 @@ def test_pictures_fit_a_telephone_or_scroll_there(built):
     assert two_layouts > 30
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here; pages are not looked at in a browser")
-    with (
-        api.sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened,
-    ):
-        yield opened
-
-
 def seen(browser, page):
     """Width that a page takes on a telephone 390 pixels wide, errors of its scripts and what it asks the network for,
     equations unset or set with an error, and those wider than their place."""

@@ -51,19 +51,6 @@ def page(liquid, network, predictions):
     )
 
 
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        pytest.skip("no Chromium here; pages are not looked at in a browser")
-    with (
-        api.sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened,
-    ):
-        yield opened
-
-
 def opened(browser, page, folder, width=1000, **settings):
     """A page in a browser, with what its scripts complained about and what it asked the network for."""
     path = folder / "page.html"

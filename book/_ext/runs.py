@@ -15,7 +15,6 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from difflib import get_close_matches
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -29,6 +28,8 @@ from matplotlib.ticker import LogFormatter
 from sphinx.roles import XRefRole
 from sphinx.util import logging
 from sphinx.util.osutil import relative_uri
+
+from glasslit.names import did_you_mean
 
 log = logging.getLogger(__name__)
 RUNS = "book/runs"
@@ -178,10 +179,7 @@ def named(name, runs):
         raise ValueError(
             f"run {name!r} could be each of {meant}; expected one of them"
         )
-    short = {run.rsplit("/", 1)[-1]: run for run in runs}
-    close = get_close_matches(name, [*runs, *short], n=1)
-    hint = f"; did you mean {short.get(close[0], close[0])!r}?" if close else ""
-    raise ValueError(f"no run {name!r} in {RUNS}{hint}")
+    raise ValueError(f"no run {name!r} in {RUNS}{did_you_mean(name, runs)}")
 
 
 def to(app, here, there):

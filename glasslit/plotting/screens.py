@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
-from .style import STYLE
+from .style import STYLE, styled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,12 +51,8 @@ def use() -> None:
 def drawn(figure: Figure) -> str:
     """The figure as it stands, SVG."""
     text = io.StringIO()
-    before = {key: plt.rcParams[key] for key in STYLE}
-    plt.rcParams.update(STYLE)  # rc_context would switch inline figures off
-    try:
+    with styled():
         figure.savefig(text, format="svg", metadata={"Date": None})
-    finally:
-        plt.rcParams.update(before)
     return text.getvalue()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -33,6 +35,17 @@ STYLE: dict[Any, Any] = {
 """Parameters of Matplotlib. At a figure's own size its text is 15 pixels high, and subscripts 10."""
 
 
+@contextmanager
+def styled() -> Iterator[None]:
+    """The style while a block runs. Not ``rc_context``: in Jupyter it would switch inline figures off."""
+    before = {key: plt.rcParams[key] for key in STYLE}
+    plt.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        plt.rcParams.update(before)
+
+
 def new_figure(columns: int = 1, width: float = 3.5, height: float = 3.1, **keywords: Any) -> tuple[Figure, Any]:
     """A figure in the book's style with panels in a row.
 
@@ -46,14 +59,9 @@ def new_figure(columns: int = 1, width: float = 3.5, height: float = 3.1, **keyw
     -------
     figure, axes : axes has shape (columns,). The figure is closed: it is shown where a cell ends with it.
     """
-    before = {key: plt.rcParams[key] for key in STYLE}  # not rc_context: in Jupyter it would switch inline figures off
-    plt.rcParams.update(STYLE)
-    try:
-        figure, axes = plt.subplots(
-            1, columns, figsize=(width * columns, height), layout="constrained", squeeze=False, **keywords
-        )
-    finally:
-        plt.rcParams.update(before)
+    size = (width * columns, height)
+    with styled():
+        figure, axes = plt.subplots(1, columns, figsize=size, layout="constrained", squeeze=False, **keywords)
     plt.close(figure)
     return figure, axes[0]
 

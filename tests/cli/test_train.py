@@ -123,6 +123,7 @@ def test_a_file_of_parameters_gives_way_to_options(tmp_path):
         (["-y", "{on: yes, seed: 1}", "--seed", "1"], "a parameter is called True, which is no text"),
         (["--from", "missing.yaml"], "--from missing.yaml cannot be read"),
         (["-o", "there"], "there is a folder; expected a file such as there/run.ipynb"),
+        (["-o", "a/T0.5.txt"], "-o a/T0.5.txt; expected a notebook's name: a/T0.5.ipynb"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_starts(words, message, capsys, tmp_path, monkeypatch):
