@@ -9,6 +9,7 @@ when it runs, so that no ``--help`` loads PyTorch or NumPy. Start here; what com
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import shutil
@@ -110,4 +111,6 @@ def main(words: Sequence[str] | None = None) -> None:
     except OSError as error:
         parser.exit(2, f"glasslit: {error}; what was finished is kept: the same command goes on once that is mended\n")
     except KeyboardInterrupt:
+        # The interrupt may leave a task of nbclient behind, whose kernel is gone: nobody has to read its traceback.
+        logging.getLogger("asyncio").disabled = True
         parser.exit(130, "\nglasslit: interrupted; the same command goes on from here\n")

@@ -220,6 +220,11 @@ def test_a_notebook_that_is_being_written_is_left_alone(tmp_path, capsys, monkey
     assert [p.name for p in (tmp_path / "runs").iterdir() if "lock" not in p.name] == []
 
 
+def epochs_in(history):
+    """How many finished epochs the file of an unfinished run tells; it is there a moment before its first."""
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
 def test_a_killed_training_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     """The process that trains is killed as for want of memory; `runs` names the run; the same command finishes it."""
     monkeypatch.chdir(tmp_path)
@@ -228,7 +233,7 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
     with subprocess.Popen(
         [sys.executable, "-m", "glasslit", *words], stderr=subprocess.PIPE, text=True, cwd=tmp_path
     ) as first:
-        while first.poll() is None and not growing.exists():
+        while first.poll() is None and epochs_in(growing) < 1:
             time.sleep(0.05)
         os.kill(json.loads(lock.read_text())["process"], signal.SIGKILL)
         told = first.communicate()[1]
@@ -249,7 +254,7 @@ def test_an_interrupt_ends_it_at_once_and_in_a_sentence(tmp_path):
     growing = tmp_path / "runs" / "T0.56.unfinished.csv"
     words = [sys.executable, "-m", "glasslit", "train", *TINY, "--epochs", "100000"]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running:
-        while running.poll() is None and not growing.exists():
+        while running.poll() is None and epochs_in(growing) < 1:
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
         told = running.communicate(timeout=60)[1]
