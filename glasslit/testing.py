@@ -27,6 +27,21 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 5e-7, a broken network 1e-2 and more: the limits lie well between."""
 
 
+def turn(graph: Data, rotation: Tensor) -> Data:
+    """A graph whose vectors are turned: those of its edges, and those of its particles where it has any.
+
+    Parameters
+    ----------
+    graph : left as it is
+    rotation : shape (3, 3)
+    """
+    turned = graph.clone()
+    for name in ("vector", "node_vector"):
+        if name in graph:
+            turned[name] = (graph[name].to(rotation.dtype) @ rotation.to(graph[name].device).T).to(graph[name].dtype)
+    return turned
+
+
 def equivariance_error(
     function: Callable[[Data], Tensor],
     graph: Data,
@@ -40,7 +55,7 @@ def equivariance_error(
     Parameters
     ----------
     function : graph -> features, shape (N, irreps_out.dim); in evaluation mode, without randomness
-    graph : its ``vector`` (E, 3) is what is turned
+    graph : its ``vector`` (E, 3) is what is turned, and its ``node_vector`` (N, 3) where it has one
     irreps_out : how the features turn, e.g. ``net.irreps``, or "10x0e" for predictions at ten times
     rotations : shape (R, 3, 3); eight random ones by default
 
@@ -61,8 +76,7 @@ def equivariance_error(
         if not (torch.isfinite(scale) and scale > 0):
             raise ValueError(f"the largest output is {float(scale)}; expected finite numbers, not all of them zero")
         for rotation in random_rotations(8) if rotations is None else rotations:
-            turned = graph.clone()
-            turned.vector = graph.vector @ rotation.to(graph.vector).T
+            turned = turn(graph, rotation)
             errors.append((function(turned) - rotate(plain, kind, rotation)).abs().max() / scale)
     return float(torch.stack(errors).max())  # nan if any is
 
@@ -129,10 +143,8 @@ def predictions_when_turned(net: Any, configuration: Configuration, turns: Any) 
         for turn in np.deg2rad(np.asarray(turns, dtype=float)):
             c, s = np.cos(turn), np.sin(turn)
             rotation = torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64, device=graph.vector.device)
-            turned = graph.clone()
-            turned.vector = (graph.vector.double() @ rotation.T).to(graph.vector)
             with torch.no_grad():
-                predictions.append(net(turned).T.cpu().numpy())
+                predictions.append(net(turn(graph, rotation)).T.cpu().numpy())
     finally:
         net.train(was_training)
     return np.stack(predictions)

@@ -66,8 +66,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     from ..simulate import quench
 
     model = find_model(arguments.model)
-    field, energy = parse_inputs(model.config.inputs)
-    needed = [name for name in (field, energy) if name and name != "positions"]
+    needed = parse_inputs(model.config.inputs).fields
     weights = hashlib.sha256()
     for _, value in sorted(model.state_dict().items()):
         weights.update(value.numpy().tobytes())

@@ -25,7 +25,7 @@ NOTHING = {"none", "null", "~", ""}
 """None as Python and YAML write it, in small letters."""
 NO_PARAMETERS = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 """Names that IPython puts beside a notebook's own."""
-INPUTS = ("thermal", "thermal+E_thermal", "thermal+E_IS", "IS", "IS+E_thermal", "IS+E_IS")
+INPUTS = tuple(p + e + u for p in ("thermal", "IS") for e in ("", "+E_thermal", "+E_IS") for u in ("", "+u_IS"))
 """As :data:`glasslit.liquid.graph.INPUTS`, which a command that only shows its help should not load PyTorch for."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""

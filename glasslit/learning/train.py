@@ -153,7 +153,7 @@ class _Graphs:
             return self.held[k]
         c = self.configurations[k]
         if self.noise:
-            field = parse_inputs(self.net.config.inputs)[0]
+            field = parse_inputs(self.net.config.inputs).positions
             positions = required(c, field)
             drawn = np.random.default_rng([self.seed, epoch, k]).normal(scale=self.noise, size=positions.shape)
             c = c.replace(**{field: positions + drawn})

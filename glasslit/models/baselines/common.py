@@ -18,7 +18,7 @@ class BaselineConfig:
 
     Parameters
     ----------
-    inputs : what it sees, one of :data:`glasslit.liquid.graph.INPUTS`
+    inputs : what it sees, one of :data:`glasslit.liquid.graph.INPUTS` without a vector
     n_times : number of times predicted at once
     cutoff : of the graph, sigma_AA
     width, steps : of its layers, and how often messages are passed (``bapst``, ``botan``, ``egnn``)
@@ -48,7 +48,11 @@ class BaselineConfig:
                 f"cutoff = {self.cutoff}, edge_weight = {self.edge_weight}, shape_weight = {self.shape_weight}; "
                 "expected cutoff > 0, 0 <= edge_weight < 1, shape_weight >= 0"
             )
-        parse_inputs(self.inputs)
+        if parse_inputs(self.inputs).vector is not None:
+            raise ValueError(
+                f"inputs {self.inputs!r}; expected some without a vector: baselines see scalars only, so leave out the "
+                "last part, or take network 'se3'"
+            )
 
 
 class Baseline(PropensityNetwork):

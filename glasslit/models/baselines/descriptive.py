@@ -85,14 +85,14 @@ class GlassMLP(_OnDescriptors):
     """
 
     def __init__(self, config: BaselineConfig) -> None:
-        if parse_inputs(config.inputs)[1] is None:
+        if parse_inputs(config.inputs).energy is None:
             raise ValueError(f"inputs {config.inputs!r}; expected some with an energy, which this network averages")
         super().__init__(config, 1 + 9 * len(LENGTHS), 10)
         self.bottleneck = perceptron(1 + 9 * len(LENGTHS), 3, 10, 10, activation=nn.ELU)
 
     def rows(self, configuration: Configuration) -> np.ndarray:
         """Own energy, then density, energy and its variance by length and type; shape (N, 37)."""
-        field, energy = parse_inputs(self.config.inputs)
+        field, energy, _ = parse_inputs(self.config.inputs)
         return coarse_grained(configuration, required(configuration, str(energy)), LENGTHS, field=field)
 
     def features(self, graph: Data) -> Tensor:
@@ -122,12 +122,12 @@ class Ridge(_OnDescriptors):
     """
 
     def __init__(self, config: BaselineConfig) -> None:
-        n_rows = 3 * (2 * 43 + 16 * 11 + (parse_inputs(config.inputs)[1] is not None))
+        n_rows = 3 * (2 * 43 + 16 * 11 + (parse_inputs(config.inputs).energy is not None))
         super().__init__(config, n_rows, n_rows)
 
     def rows(self, configuration: Configuration) -> np.ndarray:
         """Three generations of descriptors, shape (N, 3 F)."""
-        c, (field, energy) = configuration, parse_inputs(self.config.inputs)
+        c, (field, energy, _) = configuration, parse_inputs(self.config.inputs)
         shells = [
             radial_densities(c, centers.tolist(), width, field)
             for centers, width in (

@@ -32,7 +32,7 @@ def compare(graph, n_nodes, coupling, hidden=None, single=DEVICE == "cuda"):
         assert_close([x.cpu() for x in ours], expected, tolerance)
 
 
-SMALL = Coupling("2x0e+2x1e+1x0e", 1)
+SMALL = Coupling("2x0e+2x1e+1x0e+1x1e", 1)  # as where each particle has a vector, too
 
 
 @here
