@@ -254,7 +254,9 @@ def shuffle_labels(configuration: Configuration, seed: int = 0) -> Configuration
         for field in ("propensity", "propensity_half")
         if getattr(configuration, field) is not None
     }
-    return configuration.replace(**changes, mean_displacement=None)
+    if configuration.mean_displacement is not None:
+        changes["mean_displacement"] = configuration.mean_displacement[:, order]
+    return configuration.replace(**changes)
 
 
 def write_glassbench(

@@ -62,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _predict(arguments: argparse.Namespace) -> None:
     from ..liquid.graph import parse_inputs
     from ..models.conditions import outside
-    from ..prediction import PredictionFile, find_model, predict_in_blocks, predicted_atoms
+    from ..prediction import PredictionFile, find_model, predict_targets, predicted_atoms
     from ..simulate import quench
 
     model = find_model(arguments.model)
@@ -96,13 +96,13 @@ def _predict(arguments: argparse.Namespace) -> None:
             for name in sorted(off.keys() - told):
                 bar.write(f"warning: {c.name}: {name} {off[name]}: the model knows no such liquid")
             told |= off.keys()
-            prediction = predict_in_blocks(model, c)
+            prediction = predict_targets(model, c)
             out.write(predicted_atoms(c, model, prediction, frame=number))
             if number == 0 and arguments.picture:
-                _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction[-1])
+                _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction["propensity"][-1])
             bar.update()
     times = ", ".join(f"{t:g}" for t in model.times)
-    tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, propensity at t = {times}")
+    tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, {', '.join(model.targets)} at t = {times}")
 
 
 def _frames(arguments: argparse.Namespace) -> Iterator[Configuration]:

@@ -14,6 +14,7 @@ from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from ..liquid.structure import local_density, spatial_blocks
 from ..models.propensity import PropensityNetwork, check_times
 from .metrics import noise_ceiling, on_lines, pearson, straight_lines
+from .vectors import vector_scores
 
 
 def evaluate(
@@ -38,7 +39,9 @@ def evaluate(
     ("mean") and over all ("pooled"); the noise ceilings of both, "ceiling" of the pooled score and "ceiling_within",
     the mean over configurations of each one's own ceiling, where half-ensembles are known (for GlassBench's files,
     which hold none, the published pooled one); and the pooled correlations of two trivial predictors, the number of
-    neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined.
+    neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined. A
+    further target that is a vector has an entry of its own beside "test", by its name: see
+    :func:`~glasslit.learning.vectors.vector_scores`.
 
     Raises
     ------
@@ -63,8 +66,10 @@ def evaluate(
         scores["ceiling"] = _published_ceiling(test[0].temperature, times)
     for name, predictions in _trivial(net, train, test, times).items():
         scores[name] = pearson(predictions, labels, types, "pooled")
+    vectors = [name for name, head in net.further() if head.irreps.lmax == 1]
     return {
         "times": times.tolist(),
+        **{name: vector_scores([net.predict(c, name) for c in test], train, test) for name in vectors},
         "test": {
             kind: {
                 name: [float(v) if np.isfinite(v) else None for v in by_type[kind]] for name, by_type in scores.items()

@@ -27,6 +27,8 @@ NO_PARAMETERS = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 """Names that IPython puts beside a notebook's own."""
 INPUTS = tuple(p + e + u for p in ("thermal", "IS") for e in ("", "+E_thermal", "+E_IS") for u in ("", "+u_IS"))
 """As :data:`glasslit.liquid.graph.INPUTS`, which a command that only shows its help should not load PyTorch for."""
+TARGETS = ("propensity", "propensity+displacement")
+"""As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -68,6 +70,7 @@ PARAMETERS = {
     "T": Kind(float, "0.44"),
     "data": Kind(str, "starter"),
     "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
+    "targets": Kind(str, "propensity", names=TARGETS),
     "network": Kind(str, "se3", names=NETWORKS),
     "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
     "layers": Kind(int, "4", none=True),

@@ -19,6 +19,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import TAU_ALPHA, TYPE_NAMES
 from ..models.conditions import conditions
+from ..models.heads import PROPENSITY
 from ..models.propensity import check_times
 from ..models.ridge import ridge_path
 from ..models.se3 import SE3GNN
@@ -101,7 +102,7 @@ def refit_decoder(
 
     Returns
     -------
-    A network with the same features that predicts the propensity at the times of ``train``.
+    A network with the same features that predicts the propensity, and nothing else, at the times of ``train``.
 
     Raises
     ------
@@ -140,7 +141,8 @@ def refit_decoder(
         state["target_std"][kind] = spread
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
     refitted = copy.deepcopy(model).eval()
-    refitted.config = replace(model.config, n_times=len(times))
+    refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY)
+    refitted.heads = torch.nn.ModuleDict()  # further targets are not fitted anew
     refitted.trained_on = conditions(train, model.config.cutoff, model.config.inputs)
     for name, value in state.items():
         tensor = torch.as_tensor(value).to(model.decoder.detach())

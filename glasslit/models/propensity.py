@@ -6,8 +6,8 @@ says what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast, overload
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch_geometric.utils import scatter
 from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
+from ..names import did_you_mean
 from .conditions import conditions
+from .heads import PROPENSITY, Head
 
 N_TYPES = len(TYPE_NAMES)
 
@@ -45,6 +47,7 @@ class PropensityNetwork(nn.Module):
         self.needs_energy, self.needs_vector = inputs.energy is not None, inputs.vector is not None
         self.n_scalars = N_TYPES + self.needs_energy
         self.trained_on: dict[str, Any] | None = None
+        self.heads = nn.ModuleDict()
         self.register_buffer("label_times", torch.full((config.n_times,), torch.nan))
         self.register_buffer("target_mean", torch.zeros(N_TYPES, config.n_times))
         self.register_buffer("target_std", torch.ones(N_TYPES, config.n_times))
@@ -61,7 +64,25 @@ class PropensityNetwork(nn.Module):
     def graph(self, configuration: Configuration) -> Data:
         """What the network looks at, in its precision and on its device."""
         c, like = self.config, self.target_mean
-        return neighbor_graph(configuration, c.cutoff, c.inputs, like.dtype).to(like.device)
+        graph = neighbor_graph(configuration, c.cutoff, c.inputs, like.dtype)
+        for name, head in self.further():
+            if getattr(configuration, head.field) is not None:
+                graph[label_of(name)] = torch.as_tensor(head.label(configuration).copy(), dtype=like.dtype)
+        return graph.to(like.device)
+
+    def further(self) -> Iterator[tuple[str, Head]]:
+        """Targets beside the propensity, each with its head."""
+        for name, head in self.heads.items():
+            yield name, cast(Head, head)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What :meth:`predict` can be asked for."""
+        return (PROPENSITY, *self.heads)
+
+    def outputs(self, graph: Data) -> dict[str, Tensor]:
+        """All targets by name, each of shape (N, T) or (N, T, components), in the units of its label."""
+        return {PROPENSITY: self(graph)}
 
     def scalars(self, graph: Data) -> Tensor:
         """Type one-hot and, where there is one, the standardized energy: shape (N, n_scalars).
@@ -166,32 +187,40 @@ class PropensityNetwork(nn.Module):
             if vectors is not None:  # its mean is left: to take it away would turn with nothing
                 length = float(np.sqrt(np.square(vectors[types == k]).mean()))
                 self.vector_std[k] = length if length > 0 else 1.0
+        for _, head in self.further():
+            head.set_standardization(configurations)
         self.label_times.copy_(torch.tensor(times))
         self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
 
     @overload
-    def predict(self, configuration: Configuration) -> np.ndarray: ...
+    def predict(self, configuration: Configuration, target: str = PROPENSITY) -> np.ndarray: ...
     @overload
-    def predict(self, configuration: Iterable[Configuration]) -> list[np.ndarray]: ...
+    def predict(self, configuration: Iterable[Configuration], target: str = PROPENSITY) -> list[np.ndarray]: ...
     @torch.no_grad()
-    def predict(self, configuration: Configuration | Iterable[Configuration]) -> np.ndarray | list[np.ndarray]:
-        """Propensity of each particle of a configuration, or of several, without their labels.
+    def predict(
+        self, configuration: Configuration | Iterable[Configuration], target: str = PROPENSITY
+    ) -> np.ndarray | list[np.ndarray]:
+        """Propensity of each particle of a configuration, or of several, without their labels; or another target.
 
         Parameters
         ----------
         configuration : holds the positions, and the energy, that ``config.inputs`` names; or a list of such, whose
             sizes and boxes may differ
+        target : one of ``self.targets``
 
         Returns
         -------
-        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``. Of a list: a list with
-        one such array for each configuration, in the same order, equal to that of the configuration alone.
+        shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``; of "displacement" shape
+        (T, N, 3). Of a list: a list with one such array for each configuration, in the same order, equal to that of the
+        configuration alone.
 
         Raises
         ------
         ValueError
-            If an input is missing, the box is shorter than twice the cutoff, or what came is no configuration.
+            If an input is missing, the box is shorter than twice the cutoff, what came is no configuration, or the
+            network does not predict the target.
         """
+        self.check_target(target)
         several = configuration
         if isinstance(several, Configuration):
             several = [several]
@@ -203,14 +232,28 @@ class PropensityNetwork(nn.Module):
             for one in several:
                 if not isinstance(one, Configuration):
                     raise ValueError(_no_configuration(one))
-                found.append(self(self.graph(one)).T.cpu().numpy())
+                found.append(self.outputs(self.graph(one))[target].transpose(0, 1).cpu().numpy())
         finally:
             self.train(was_training)
         return found[0] if isinstance(configuration, Configuration) else found
 
+    def check_target(self, target: str) -> None:
+        """A ``ValueError`` if the network does not predict it."""
+        if target not in self.targets:
+            raise ValueError(
+                f"target {target!r}; expected what this network predicts, {', '.join(self.targets)}"
+                f"{did_you_mean(target, self.targets)}"
+            )
+
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers by part."""
-        return {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        parts = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        return {name: count for name, count in parts.items() if name != "heads" or count}
+
+
+def label_of(target: str) -> str:
+    """Where a graph holds the label of a target that is not the propensity."""
+    return f"label_{target}"
 
 
 def _no_configuration(value: Any) -> str:

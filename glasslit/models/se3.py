@@ -22,7 +22,8 @@ from ..equivariance.kernels import check_kernel
 from ..equivariance.so3 import spherical_harmonics
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
-from .propensity import N_TYPES, PropensityNetwork
+from .heads import HEADS, PROPENSITY, parse_targets
+from .propensity import N_TYPES, PropensityNetwork, label_of
 
 
 @refuse_unknown_keywords
@@ -37,6 +38,8 @@ class ModelConfig:
     l_max : highest degree
     cutoff : of graph and radial basis alike, sigma_AA
     inputs : what the network sees, one of :data:`glasslit.liquid.graph.INPUTS`
+    targets : what it predicts, one of :data:`glasslit.models.heads.TARGETS`
+    target_weight : of each further target in the loss; the propensity counts 1
     n_times : number of times predicted at once
     n_basis : Bessel functions
     hidden : width of the radial network
@@ -61,6 +64,8 @@ class ModelConfig:
     dropout: float = 0.3
     batch_norm_momentum: float = 0.5
     kernel: str = "auto"
+    targets: str = PROPENSITY
+    target_weight: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -70,12 +75,16 @@ class ModelConfig:
             raise ValueError(
                 f"l_max = {self.l_max!r}; expected a whole number from 0 to 11, which is as far as e3nn goes"
             )
+        if not (isinstance(self.target_weight, int | float) and self.target_weight >= 0):
+            raise ValueError(f"target_weight = {self.target_weight!r}; expected a number of at least 0")
+        parse_targets(self.targets)
         if not self.cutoff > 0 or not 0 <= self.dropout < 1 or not 0 < self.batch_norm_momentum <= 1:
             raise ValueError(
                 f"cutoff = {self.cutoff}, dropout = {self.dropout}, batch_norm_momentum = {self.batch_norm_momentum}; "
                 "expected cutoff > 0, 0 <= dropout < 1, 0 < batch_norm_momentum <= 1"
             )
-        parse_inputs(self.inputs)
+        if parse_inputs(self.inputs).vector is not None and self.l_max == 0:
+            raise ValueError(f"inputs {self.inputs!r} with l_max = 0; expected at least 1, which sees the vector")
         check_kernel(self.kernel)
 
     @classmethod
@@ -213,6 +222,8 @@ class SE3GNN(PropensityNetwork):
         invariants = config.channels * (config.l_max + 1)
         # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
         self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
+        for name in parse_targets(config.targets):
+            self.heads[name] = HEADS[name](self.irreps, self.irreps_inputs, config.n_times)
 
     def node_inputs(self, graph: Data) -> Tensor:
         """Scalars of each particle, and its vector where ``inputs`` names one: shape (N, self.irreps_inputs.dim)."""
@@ -257,6 +268,29 @@ class SE3GNN(PropensityNetwork):
         """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
         return self.decoded(self.invariants(graph), graph.types)
 
+    def outputs(self, graph: Data) -> dict[str, Tensor]:
+        """All targets by name, each of shape (N, T) or (N, T, components), in the units of its label."""
+        return self.outputs_of(self.features(graph), self.node_inputs(graph), graph.types)
+
+    def outputs_of(self, features: Tensor, inputs: Tensor, types: Tensor) -> dict[str, Tensor]:
+        """The same, of features and inputs that are at hand."""
+        standardized = self.decoded(self.invariants_of(features), types)
+        found = {PROPENSITY: self.target_mean[types] + self.target_std[types] * standardized}
+        return found | {name: head(features, inputs, types) for name, head in self.further()}
+
+    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+        """Squared error of the propensity, and of each further target with its weight."""
+        features, inputs = self.features(graph), self.node_inputs(graph)
+        loss = self.loss(graph, self.decoded(self.invariants_of(features), graph.types), level_weight)
+        for name, head in self.further():
+            if label_of(name) not in graph:
+                raise ValueError(
+                    f"a graph without {head.field}; expected it for the target {name!r}: use labelled data"
+                )
+            error = head.loss(features, inputs, graph.types, graph[label_of(name)])
+            loss = loss + self.config.target_weight * error
+        return loss
+
     def decoded(self, invariants: Tensor, types: Tensor) -> Tensor:
         """Each particle's invariants by the decoder of its type, shape (N, T)."""
         every_type = torch.einsum("nk,stk->nst", invariants, self.decoder)
@@ -264,16 +298,18 @@ class SE3GNN(PropensityNetwork):
         return every_type.gather(1, own)[:, 0]
 
     def count_parameters(self) -> dict[str, int]:
-        """Trainable numbers by part: radial, mixing, decoder, and batch_norm (the equivariant one's affine weights)."""
+        """Trainable numbers by part: radial, mixing, decoder, batch_norm (the equivariant one's weights), each head."""
 
         def count(modules: Any) -> int:
             return sum(p.numel() for module in modules for p in module.parameters())
 
+        heads = {name: count([head]) for name, head in self.heads.items()}
         return {
             "radial": count(c.radial for c in self.convolutions),
             "mixing": count(c.mixing for c in self.convolutions),
             "decoder": self.decoder.numel(),
             "batch_norm": count(self.norms),
+            **heads,
         }
 
 

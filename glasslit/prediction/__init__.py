@@ -6,10 +6,10 @@ Imports :mod:`glasslit.liquid`, :mod:`glasslit.data`, :mod:`glasslit.models` and
 
 from ..learning.checkpoint import find_model
 from . import blocks, comparison, output
-from .blocks import BLOCK, KEPT, predict_in_blocks
+from .blocks import BLOCK, KEPT, predict_in_blocks, predict_targets
 from .output import PredictionFile, predicted_atoms
 
 __all__ = [
     "BLOCK", "KEPT", "PredictionFile", "blocks", "comparison", "find_model", "output", "predict_in_blocks",
-    "predicted_atoms",
+    "predict_targets", "predicted_atoms",
 ]  # fmt: skip

@@ -19,6 +19,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import NeighborGraph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..liquid.periodic import minimum_image, wrap
+from ..models.heads import PROPENSITY
 from ..models.propensity import PropensityNetwork
 from ..models.se3 import SE3GNN
 
@@ -28,8 +29,9 @@ KEPT = 10**9
 """Bytes of edges that are kept from layer to layer: all of those of some 10^5 particles."""
 
 
-@torch.no_grad()
-def predict_in_blocks(model: PropensityNetwork, configuration: Configuration, particles: int = BLOCK) -> np.ndarray:
+def predict_in_blocks(
+    model: PropensityNetwork, configuration: Configuration, particles: int = BLOCK, target: str = PROPENSITY
+) -> np.ndarray:
     """As :meth:`~glasslit.models.propensity.PropensityNetwork.predict`, in memory that hardly grows with the edges.
 
     Parameters
@@ -37,53 +39,68 @@ def predict_in_blocks(model: PropensityNetwork, configuration: Configuration, pa
     model : an :class:`~glasslit.models.se3.SE3GNN`; another network is asked for the whole at once
     configuration : with the inputs that it needs
     particles : in a block; a configuration of fewer is one block
+    target : one of ``model.targets``
 
     Returns
     -------
-    shape (T, N), sigma_AA, in the configuration's particle order
+    shape (T, N), sigma_AA, in the configuration's particle order; (T, N, 3) of a target that is a vector
 
     Raises
     ------
     ValueError
-        If an input is missing, ``particles`` is not positive, or the box is shorter than twice the cutoff.
+        If an input is missing, ``particles`` is not positive, the box is shorter than twice the cutoff, or the network
+        does not predict the target.
     """
+    model.check_target(target)
+    return predict_targets(model, configuration, particles)[target]
+
+
+@torch.no_grad()
+def predict_targets(
+    model: PropensityNetwork, configuration: Configuration, particles: int = BLOCK
+) -> dict[str, np.ndarray]:
+    """All that a network predicts, by name, each as :func:`predict_in_blocks` returns it; parameters are its own."""
     if particles < 1:
         raise ValueError(f"particles = {particles}; expected at least 1 in a block")
-    if not isinstance(model, SE3GNN) or configuration.n_particles <= particles:
-        return model.predict(configuration)
     was_training = model.training
     model.eval()
     try:
-        like, c = model.target_mean, model.config
-        x, types = _inputs(model, configuration)
-        blocks = list(_blocks(configuration, c.cutoff, c.inputs, particles))
-        kept: dict[int, tuple[NeighborGraph, tuple[Tensor, Tensor]]] = {}
-        held, h = 0, None
-        for number in range(c.layers):
-            new = torch.empty(configuration.n_particles, model.irreps.dim).to(like)
-            for k, block in enumerate(blocks):
-                if k in kept:
-                    graph, edges = kept[k]
-                else:
-                    graph = block.graph(configuration, c.cutoff, c.inputs).to(like.device)
-                    edges = model.edges(graph.update({"vector": graph.vector.to(like.dtype)}))
-                    # kernels keep a copy of the edges' ends
-                    size = sum(t.nbytes for t in (*edges, graph.vector)) + 2 * graph.edge_index.nbytes
-                    if number == 0 and held + size <= KEPT:
-                        kept[k], held = (graph, edges), held + size
-                before = None if h is None else h[block.nodes]
-                after = model.layer(number, before, x[block.nodes], edges, graph)
-                new[block.nodes[: block.inside]] = after[: block.inside]
-            h = new
-        assert h is not None
-        found = [
-            model.decoded(model.invariants_of(part), of)
-            for part, of in zip(h.split(particles), types.split(particles), strict=True)
-        ]
-        standardized = torch.cat(found)
-        return (model.target_mean[types] + model.target_std[types] * standardized).T.cpu().numpy()
+        if isinstance(model, SE3GNN) and configuration.n_particles > particles:
+            found = _in_blocks(model, configuration, particles)
+        else:
+            found = model.outputs(model.graph(configuration))
     finally:
         model.train(was_training)
+    return {name: values.transpose(0, 1).cpu().numpy() for name, values in found.items()}
+
+
+def _in_blocks(model: SE3GNN, configuration: Configuration, particles: int) -> dict[str, Tensor]:
+    """All targets, each of shape (N, T, ...)."""
+    like, c = model.target_mean, model.config
+    x, types = _inputs(model, configuration)
+    blocks = list(_blocks(configuration, c.cutoff, c.inputs, particles))
+    kept: dict[int, tuple[NeighborGraph, tuple[Tensor, Tensor]]] = {}
+    held, h = 0, None
+    for number in range(c.layers):
+        new = torch.empty(configuration.n_particles, model.irreps.dim).to(like)
+        for k, block in enumerate(blocks):
+            if k in kept:
+                graph, edges = kept[k]
+            else:
+                graph = block.graph(configuration, c.cutoff, c.inputs).to(like.device)
+                edges = model.edges(graph.update({"vector": graph.vector.to(like.dtype)}))
+                # kernels keep a copy of the edges' ends
+                size = sum(t.nbytes for t in (*edges, graph.vector)) + 2 * graph.edge_index.nbytes
+                if number == 0 and held + size <= KEPT:
+                    kept[k], held = (graph, edges), held + size
+            before = None if h is None else h[block.nodes]
+            after = model.layer(number, before, x[block.nodes], edges, graph)
+            new[block.nodes[: block.inside]] = after[: block.inside]
+        h = new
+    assert h is not None
+    parts = zip(h.split(particles), x.split(particles), types.split(particles), strict=True)
+    outputs = [model.outputs_of(*part) for part in parts]
+    return {name: torch.cat([found[name] for found in outputs]) for name in model.targets}
 
 
 @dataclass(frozen=True)

