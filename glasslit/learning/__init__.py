@@ -11,6 +11,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
         "capture", "checkpoint", "evaluation", "metrics", "parameters", "prepared", "stored", "sweep", "template",
-        "train", "transfer",
+        "train", "transfer", "vectors",
     ],
 )  # fmt: skip
