@@ -175,7 +175,7 @@ def batch_norm_per_component(net: SE3GNN) -> SE3GNN:
     batch in training mode.
     """
     broken = copy.deepcopy(net)
-    broken.norms[0] = nn.BatchNorm1d(net.irreps.dim, momentum=0.5).to(net.decoder)
+    broken.norms[0] = nn.BatchNorm1d(net.irreps.dim, momentum=0.5).to(net.target_mean)
     return broken.train(net.training)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,10 @@ def resume(
     state = _load(path, CHECKPOINT_FORMAT)
     if set(state) != {"format", "identity", "net", "optimizer", "schedule", "history", "best"}:
         raise ValueError(f"{path} lacks parts of a checkpoint; delete it to begin anew")
-    if state["identity"] != identity:
-        before, now = json.loads(state["identity"]), json.loads(identity)
+    before, now = json.loads(state["identity"]), json.loads(identity)
+    # A setting that came later had one value before: what is now its default.
+    before["model"] = {f.name: f.default for f in fields(net.config)} | before["model"]
+    if before != now:
         differing = []
         for part in now:
             if isinstance(now[part], dict):

@@ -29,6 +29,8 @@ INPUTS = tuple(p + e + u for p in ("thermal", "IS") for e in ("", "+E_thermal", 
 """As :data:`glasslit.liquid.graph.INPUTS`, which a command that only shows its help should not load PyTorch for."""
 TARGETS = ("propensity", "propensity+displacement")
 """As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
+DECODERS = ("linear", "laguerre", "film", "film+T")
+"""As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -71,6 +73,7 @@ PARAMETERS = {
     "data": Kind(str, "starter"),
     "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
     "targets": Kind(str, "propensity", names=TARGETS),
+    "decoder": Kind(str, "film", names=DECODERS),
     "network": Kind(str, "se3", names=NETWORKS),
     "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
     "layers": Kind(int, "4", none=True),

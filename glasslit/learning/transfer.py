@@ -19,6 +19,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import TAU_ALPHA, TYPE_NAMES
 from ..models.conditions import conditions
+from ..models.decoders import PerTime
 from ..models.heads import PROPENSITY
 from ..models.propensity import check_times
 from ..models.ridge import ridge_path
@@ -116,7 +117,7 @@ def refit_decoder(
         raise ValueError(f"strengths = {list(strengths)}; expected at least one number, none below 0")
     times = check_times([*train, *val])
     state = {
-        "decoder": np.zeros((len(TYPE_NAMES), len(times), model.decoder.shape[-1])),
+        "weight": np.zeros((len(TYPE_NAMES), len(times), model.n_invariants)),
         "label_times": np.array(times),
         "target_mean": np.zeros((len(TYPE_NAMES), len(times))),
         "target_std": np.ones((len(TYPE_NAMES), len(times))),
@@ -137,16 +138,21 @@ def refit_decoder(
                     scores[k] += np.nan_to_num(rho[TYPE_NAMES[0]])
         best = tried[scores.argmax(axis=0), np.arange(len(times))]  # (T, K)
         spread = np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0)
-        state["decoder"][kind] = best / spread[:, None]
+        state["weight"][kind] = best / spread[:, None]
         state["target_std"][kind] = spread
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
     refitted = copy.deepcopy(model).eval()
-    refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY)
+    refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY, decoder="linear")
     refitted.heads = torch.nn.ModuleDict()  # further targets are not fitted anew
     refitted.trained_on = conditions(train, model.config.cutoff, model.config.inputs)
+    with torch.random.fork_rng(devices=[]):  # its first weights are not used
+        refitted.decoder = PerTime(model.n_invariants, len(times)).to(model.target_mean)
     for name, value in state.items():
-        tensor = torch.as_tensor(value).to(model.decoder.detach())
-        setattr(refitted, name, torch.nn.Parameter(tensor) if name == "decoder" else tensor)
+        tensor = torch.as_tensor(value).to(model.target_mean)
+        if name == "weight":
+            refitted.decoder.weight = torch.nn.Parameter(tensor)
+        else:
+            setattr(refitted, name, tensor)
     return refitted
 
 

@@ -154,12 +154,8 @@ def neighbor_graph(
     >>> graph.x.shape, graph.vector.norm(dim=1).max() < 2.0
     (torch.Size([1000, 2]), tensor(True))
     """
-    field, energy, node_vector = parse_inputs(inputs)
-    if not cutoff > 0:
-        raise ValueError(f"cutoff {cutoff}; expected a positive length")
-    positions = required(configuration, field)
-    one_hot = np.eye(len(TYPE_NAMES))[configuration.types]
-    x = one_hot if energy is None else np.column_stack([one_hot, required(configuration, energy)])
+    graph = node_graph(configuration, cutoff, inputs, dtype)
+    positions = required(configuration, parse_inputs(inputs).positions)
     pairs = neighbor_pairs(positions, configuration.box, cutoff)
     sender = np.concatenate([pairs[:, 0], pairs[:, 1]])
     receiver = np.concatenate([pairs[:, 1], pairs[:, 0]])
@@ -169,13 +165,28 @@ def neighbor_graph(
     reverse = place[(order + len(pairs)) % max(1, 2 * len(pairs))]
     sender, receiver = sender[order], receiver[order]
     vector = minimum_image(positions[sender] - positions[receiver], configuration.box)
+    graph.edge_index = torch.as_tensor(np.stack([sender, receiver]))
+    graph.vector = torch.as_tensor(vector, dtype=dtype)
+    graph.reverse = torch.as_tensor(reverse)
+    graph.walk_index = torch.as_tensor(space_filling_order(positions, configuration.box))
+    return graph
+
+
+def node_graph(
+    configuration: Configuration,
+    cutoff: float = 2.0,
+    inputs: str = "thermal",
+    dtype: torch.dtype = torch.float32,
+) -> NeighborGraph:
+    """What :func:`neighbor_graph` says of the particles, without edges; parameters and errors are its own."""
+    _, energy, node_vector = parse_inputs(inputs)
+    if not cutoff > 0:
+        raise ValueError(f"cutoff {cutoff}; expected a positive length")
+    one_hot = np.eye(len(TYPE_NAMES))[configuration.types]
+    x = one_hot if energy is None else np.column_stack([one_hot, required(configuration, energy)])
     graph = NeighborGraph(
         x=torch.as_tensor(x, dtype=dtype),
         types=torch.as_tensor(configuration.types.astype(np.int64)),
-        edge_index=torch.as_tensor(np.stack([sender, receiver])),
-        vector=torch.as_tensor(vector, dtype=dtype),
-        reverse=torch.as_tensor(reverse),
-        walk_index=torch.as_tensor(space_filling_order(positions, configuration.box)),
         num_nodes=configuration.n_particles,
         cutoff=float(cutoff),
         inputs=inputs,

@@ -16,7 +16,7 @@ from torch_geometric.data import Data
 from torch_geometric.utils import scatter
 
 from ..liquid.configuration import Configuration
-from ..liquid.graph import neighbor_graph, node_vectors, parse_inputs, required
+from ..liquid.graph import neighbor_graph, node_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..names import did_you_mean
 from .conditions import conditions
@@ -65,10 +65,21 @@ class PropensityNetwork(nn.Module):
         """What the network looks at, in its precision and on its device."""
         c, like = self.config, self.target_mean
         graph = neighbor_graph(configuration, c.cutoff, c.inputs, like.dtype)
+        return self.tell(graph, configuration).to(like.device)
+
+    def nodes(self, configuration: Configuration) -> Data:
+        """The same without edges, for what is told of particles alone."""
+        c, like = self.config, self.target_mean
+        graph = node_graph(configuration, c.cutoff, c.inputs, like.dtype)
+        return self.tell(graph, configuration).to(like.device)
+
+    def tell(self, graph: Data, configuration: Configuration) -> Data:
+        """Add to a graph what else the network needs to know: the labels of further targets, where there are any."""
         for name, head in self.further():
             if getattr(configuration, head.field) is not None:
-                graph[label_of(name)] = torch.as_tensor(head.label(configuration).copy(), dtype=like.dtype)
-        return graph.to(like.device)
+                label = head.label(configuration).copy()
+                graph[label_of(name)] = torch.as_tensor(label, dtype=self.target_mean.dtype)
+        return graph
 
     def further(self) -> Iterator[tuple[str, Head]]:
         """Targets beside the propensity, each with its head."""

@@ -6,10 +6,12 @@ decoder per (time, particle type) on rotation-invariant numbers. Training is :mo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import e3nn.nn
+import numpy as np
 import torch
 from e3nn import o3
 from torch import Tensor, nn
@@ -20,10 +22,12 @@ from .. import parallel
 from ..equivariance.convolution import SE3Convolution, bessel_basis
 from ..equivariance.kernels import check_kernel
 from ..equivariance.so3 import spherical_harmonics
+from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
+from .decoders import DECODERS, Decoder, check_decoder, straight, temperature_of
 from .heads import HEADS, PROPENSITY, parse_targets
-from .propensity import N_TYPES, PropensityNetwork, label_of
+from .propensity import PropensityNetwork, label_of
 
 
 @refuse_unknown_keywords
@@ -40,6 +44,7 @@ class ModelConfig:
     inputs : what the network sees, one of :data:`glasslit.liquid.graph.INPUTS`
     targets : what it predicts, one of :data:`glasslit.models.heads.TARGETS`
     target_weight : of each further target in the loss; the propensity counts 1
+    decoder : from invariants to propensities, one of :data:`glasslit.models.decoders.DECODERS`; "linear" is the paper's
     n_times : number of times predicted at once
     n_basis : Bessel functions
     hidden : width of the radial network
@@ -66,6 +71,7 @@ class ModelConfig:
     kernel: str = "auto"
     targets: str = PROPENSITY
     target_weight: float = 1.0
+    decoder: str = "linear"
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -86,6 +92,7 @@ class ModelConfig:
         if parse_inputs(self.inputs).vector is not None and self.l_max == 0:
             raise ValueError(f"inputs {self.inputs!r} with l_max = 0; expected at least 1, which sees the vector")
         check_kernel(self.kernel)
+        check_decoder(self.decoder)
 
     @classmethod
     def laptop(cls, **changes: Any) -> ModelConfig:
@@ -204,11 +211,13 @@ class SE3GNN(PropensityNetwork):
 
     config: ModelConfig
     irreps: o3.Irreps
+    decoder: Decoder
 
     def __init__(self, config: ModelConfig | None = None) -> None:
         config = config or ModelConfig()
         super().__init__(config)
         self.irreps_inputs = o3.Irreps([(self.n_scalars, (0, 1)), *([(1, (1, 1))] if self.needs_vector else [])])
+        self.register_module("decoder", None)  # made last, but the first in the order of parameters, which files keep
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         incoming = self.irreps_inputs
         for _ in range(config.layers):
@@ -219,9 +228,8 @@ class SE3GNN(PropensityNetwork):
             self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
             incoming = convolution.irreps_out + self.irreps_inputs
         self.irreps = self.convolutions[-1].irreps_out
-        invariants = config.channels * (config.l_max + 1)
-        # Small at first, so that training starts from the mean prediction and not from noise several spreads wide.
-        self.decoder = nn.Parameter(0.1 / invariants**0.5 * torch.randn(N_TYPES, config.n_times, invariants))
+        self.n_invariants = config.channels * (config.l_max + 1)
+        self.decoder = DECODERS[config.decoder](self.n_invariants, config.n_times)
         for name in parse_targets(config.targets):
             self.heads[name] = HEADS[name](self.irreps, self.irreps_inputs, config.n_times)
 
@@ -264,24 +272,40 @@ class SE3GNN(PropensityNetwork):
             parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
         return torch.cat(parts, dim=1)
 
+    def tell(self, graph: Data, configuration: Configuration) -> Data:
+        """As every network's, and the temperature of each particle's liquid where the decoder reads it."""
+        if self.decoder.sees_temperature:
+            graph.temperature = torch.full((graph.num_nodes,), temperature_of(configuration)).to(self.target_mean)
+        return super().tell(graph, configuration)
+
     def standardized(self, graph: Data) -> Tensor:
         """Prediction in units of the training labels' spread, per type and time; shape (N, T)."""
-        return self.decoded(self.invariants(graph), graph.types)
+        return self.decoded(self.invariants(graph), graph.types, graph.get("temperature"))
+
+    def decoded(
+        self, invariants: Tensor, types: Tensor, temperature: Tensor | None = None, clock: Tensor | None = None
+    ) -> Tensor:
+        """Each particle's invariants by the decoder of its type, shape (N, T); see :mod:`glasslit.models.decoders`."""
+        return self.decoder(invariants, types, clock, temperature)
 
     def outputs(self, graph: Data) -> dict[str, Tensor]:
         """All targets by name, each of shape (N, T) or (N, T, components), in the units of its label."""
-        return self.outputs_of(self.features(graph), self.node_inputs(graph), graph.types)
+        return self.outputs_of(self.features(graph), self.node_inputs(graph), graph.types, graph.get("temperature"))
 
-    def outputs_of(self, features: Tensor, inputs: Tensor, types: Tensor) -> dict[str, Tensor]:
+    def outputs_of(
+        self, features: Tensor, inputs: Tensor, types: Tensor, temperature: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The same, of features and inputs that are at hand."""
-        standardized = self.decoded(self.invariants_of(features), types)
+        standardized = self.decoded(self.invariants_of(features), types, temperature)
         found = {PROPENSITY: self.target_mean[types] + self.target_std[types] * standardized}
         return found | {name: head(features, inputs, types) for name, head in self.further()}
 
     def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
         """Squared error of the propensity, and of each further target with its weight."""
         features, inputs = self.features(graph), self.node_inputs(graph)
-        loss = self.loss(graph, self.decoded(self.invariants_of(features), graph.types), level_weight)
+        loss = self.loss(
+            graph, self.decoded(self.invariants_of(features), graph.types, graph.get("temperature")), level_weight
+        )
         for name, head in self.further():
             if label_of(name) not in graph:
                 raise ValueError(
@@ -291,11 +315,64 @@ class SE3GNN(PropensityNetwork):
             loss = loss + self.config.target_weight * error
         return loss
 
-    def decoded(self, invariants: Tensor, types: Tensor) -> Tensor:
-        """Each particle's invariants by the decoder of its type, shape (N, T)."""
-        every_type = torch.einsum("nk,stk->nst", invariants, self.decoder)
-        own = types[:, None, None].expand(-1, 1, self.config.n_times)
-        return every_type.gather(1, own)[:, 0]
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """As every network's; the decoder learns which times and temperatures there are."""
+        super().set_standardization(configurations)
+        self.decoder.set_standardization(configurations)
+
+    @torch.no_grad()
+    def predict_at(self, configuration: Configuration, times: Sequence[float]) -> np.ndarray:
+        """Propensity at times of one's choice, which a decoder that is a function of time can be asked for.
+
+        Mean and spread of the propensity, which a network predicts deviations from, are taken from those at the times
+        of training: the logarithms of both are straight lines in log t from each time to the next, and beyond the ends.
+
+        Parameters
+        ----------
+        configuration : as for :meth:`predict`
+        times : positive, Lennard-Jones units
+
+        Returns
+        -------
+        shape (number of times, N), sigma_AA
+
+        Raises
+        ------
+        ValueError
+            If the decoder has weights for each time and a time is none of these, or a time is not positive.
+        """
+        asked = np.asarray(times, dtype=np.float64)
+        if asked.ndim != 1 or not len(asked) or not np.all(asked > 0):
+            raise ValueError(f"times = {times!r}; expected a list of positive numbers, Lennard-Jones units")
+        if not self.decoder.continuous:
+            apart = np.abs(asked[:, None] / self.times - 1)
+            if np.any(apart.min(axis=1) > 1e-6):
+                raise ValueError(
+                    f"times {asked.tolist()}; decoder {self.config.decoder!r} predicts at {self.times.tolist()} only: "
+                    "ask for these, or train with decoder 'film'"
+                )
+            return self.predict(configuration)[apart.argmin(axis=1)]
+        was_training = self.training
+        self.eval()
+        try:
+            graph = self.graph(configuration)
+            clock = self.decoder.reading(asked)
+            found = self.decoded(self.invariants(graph), graph.types, graph.get("temperature"), clock)
+        finally:
+            self.train(was_training)
+        scale = [
+            torch.as_tensor(np.exp(straight(np.log(asked), np.log(self.times), np.log(values.cpu().double().numpy()))))
+            for values in (self.target_mean.clamp_min(1e-12), self.target_std)
+        ]
+        mean, spread = (values.to(found)[graph.types] for values in scale)
+        return (mean + spread * found).T.cpu().numpy()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
+        """Files of before there were several decoders hold the weights of the only one under its name."""
+        if f"{prefix}decoder" in state_dict:
+            state_dict[f"{prefix}decoder.weight"] = state_dict.pop(f"{prefix}decoder")
+        super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def count_parameters(self) -> dict[str, int]:
         """Trainable numbers by part: radial, mixing, decoder, batch_norm (the equivariant one's weights), each head."""
@@ -307,7 +384,7 @@ class SE3GNN(PropensityNetwork):
         return {
             "radial": count(c.radial for c in self.convolutions),
             "mixing": count(c.mixing for c in self.convolutions),
-            "decoder": self.decoder.numel(),
+            "decoder": count([self.decoder]),
             "batch_norm": count(self.norms),
             **heads,
         }

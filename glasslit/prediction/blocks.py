@@ -16,8 +16,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from ..liquid.configuration import Configuration
-from ..liquid.graph import NeighborGraph, node_vectors, parse_inputs, required
-from ..liquid.kob_andersen import TYPE_NAMES
+from ..liquid.graph import NeighborGraph, parse_inputs, required
 from ..liquid.periodic import minimum_image, wrap
 from ..models.heads import PROPENSITY
 from ..models.propensity import PropensityNetwork
@@ -77,7 +76,8 @@ def predict_targets(
 def _in_blocks(model: SE3GNN, configuration: Configuration, particles: int) -> dict[str, Tensor]:
     """All targets, each of shape (N, T, ...)."""
     like, c = model.target_mean, model.config
-    x, types = _inputs(model, configuration)
+    told = model.nodes(configuration)
+    x, types, temperature = model.node_inputs(told), told.types, told.get("temperature")
     blocks = list(_blocks(configuration, c.cutoff, c.inputs, particles))
     kept: dict[int, tuple[NeighborGraph, tuple[Tensor, Tensor]]] = {}
     held, h = 0, None
@@ -98,8 +98,8 @@ def _in_blocks(model: SE3GNN, configuration: Configuration, particles: int) -> d
             new[block.nodes[: block.inside]] = after[: block.inside]
         h = new
     assert h is not None
-    parts = zip(h.split(particles), x.split(particles), types.split(particles), strict=True)
-    outputs = [model.outputs_of(*part) for part in parts]
+    known = [h, x, types] if temperature is None else [h, x, types, temperature]
+    outputs = [model.outputs_of(*part) for part in zip(*(values.split(particles) for values in known), strict=True)]
     return {name: torch.cat([found[name] for found in outputs]) for name in model.targets}
 
 
@@ -156,21 +156,3 @@ def _blocks(configuration: Configuration, cutoff: float, inputs: str, particles:
         where[nodes] = np.arange(len(nodes), dtype=np.int32)
         degree = np.bincount(receiver, minlength=len(inside))
         yield _Block(torch.as_tensor(nodes), len(inside), where[sender], degree)
-
-
-def _inputs(model: SE3GNN, configuration: Configuration) -> tuple[Tensor, Tensor]:
-    """Inputs (N, irreps_inputs.dim) and types (N,) of the whole, by the network's own standardization."""
-    _, energy, vector = parse_inputs(model.config.inputs)
-    one_hot = np.eye(len(TYPE_NAMES))[configuration.types]
-    x = one_hot if energy is None else np.column_stack([one_hot, required(configuration, energy)])
-    types = torch.as_tensor(configuration.types.astype(np.int64)).to(model.target_mean.device)
-    graph = NeighborGraph(
-        x=torch.as_tensor(x).to(model.target_mean),
-        types=types,
-        num_nodes=len(types),
-        cutoff=float(model.config.cutoff),
-        inputs=model.config.inputs,
-    )
-    if vector is not None:
-        graph.node_vector = torch.as_tensor(node_vectors(configuration, vector)).to(model.target_mean)
-    return model.node_inputs(graph), types

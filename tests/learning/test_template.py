@@ -9,8 +9,9 @@ import nbformat
 import pytest
 
 from glasslit.learning import template
-from glasslit.learning.parameters import INPUTS, NETWORKS, PARAMETERS
+from glasslit.learning.parameters import DECODERS, INPUTS, NETWORKS, PARAMETERS, TARGETS
 from glasslit.liquid import graph
+from glasslit.models import decoders, heads
 from glasslit.models.baselines import BASELINES
 from tests.common import ROOT
 
@@ -63,6 +64,8 @@ def test_a_notebook_without_readable_parameters_is_refused(tmp_path, source, tag
 
 def test_names_that_are_written_twice_agree():
     assert INPUTS == graph.INPUTS
+    assert TARGETS == heads.TARGETS
+    assert tuple(decoders.DECODERS) == DECODERS
     assert ("se3", *BASELINES) == NETWORKS
 
 

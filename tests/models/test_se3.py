@@ -180,7 +180,7 @@ def test_translation_wrapping_and_permutation(small_net, liquid):
 def test_each_type_has_its_own_decoder(small_net, liquid):
     before = small_net.predict(liquid)
     with torch.no_grad():
-        small_net.decoder[1] += 1.0
+        small_net.decoder.weight[1] += 1.0
     changed = np.any(small_net.predict(liquid) != before, axis=0)
     assert np.array_equal(changed, liquid.types == 1)
 

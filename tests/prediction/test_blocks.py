@@ -16,7 +16,7 @@ def network(c, **sizes):
     net = gl.SE3GNN(gl.ModelConfig(**({"layers": 3, "channels": 2, "l_max": 2, "n_times": len(c.times)} | sizes)))
     net.set_standardization([c])
     with torch.no_grad():
-        net.decoder.normal_()
+        net.decoder.weight.normal_()
         net.train()
         for _ in range(3):
             net(net.graph(c))
