@@ -1,5 +1,6 @@
 """Fixtures that several modules share. Nothing here computes what is under test."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -128,3 +129,13 @@ def browser():
         playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as opened,
     ):
         yield opened
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays; Python's garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()

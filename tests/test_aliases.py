@@ -41,9 +41,12 @@ def test_an_old_name_is_the_module_and_no_copy_of_it(old):
 
 
 def test_it_does_not_matter_which_name_comes_first():
+    """An old name before the new one, then a new name before the old one, each the first of its modules."""
+    code = "import sys\n"
     for first, second in (("kernels.plan", "equivariance.kernels.plan"), ("models.se3", "network")):
-        code = f"import glasslit.{first}, glasslit.{second}; assert glasslit.{first} is glasslit.{second}"
-        subprocess.run([sys.executable, "-c", code], check=True)
+        code += f"assert not {{'glasslit.{first}', 'glasslit.{second}'}} & set(sys.modules)\n"
+        code += f"import glasslit.{first}, glasslit.{second}; assert glasslit.{first} is glasslit.{second}\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_pickles_of_then_are_read():

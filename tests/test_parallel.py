@@ -4,69 +4,112 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
+import e3nn.nn
 import pytest
 import torch
 
 import glasslit as gl
 from glasslit import parallel
 from glasslit.equivariance.convolution import BatchNorm1d
-from tests.common import ROOT
+from glasslit.models.se3 import BatchNorm
+from tests.common import ROOT, learnable
 
-START = """
-import json, os, sys
+SETTINGS = {"device": "cpu", "epochs": 4, "learning_rate": 0.01}
+NOISE = {"batch_size": 4, "position_noise": 0.02}
+WORKERS = """
+import json, sys
 import torch
 import torch.distributed as dist
 sys.path.insert(0, sys.argv[1])
 torch.set_num_threads(1)
-if "WORLD_SIZE" in os.environ:
-    dist.init_process_group("gloo")
+dist.init_process_group("gloo")
+from tests.test_parallel import sums_and_norms, training
+jobs = json.loads(sys.argv[3])
+found = {name: training(given) for name, given in jobs.items()} | {"sums": sums_and_norms()}
+json.dump(found, open(f"{sys.argv[2]}/{dist.get_rank()}.json", "w"))
+dist.destroy_process_group()
 """
-TRAIN = (
-    START
-    + """
-import glasslit as gl
-from tests.common import learnable
-train, val = [learnable(k, n=150 + 20 * k) for k in range(7)], [learnable(8), learnable(9), learnable(10)]
-torch.manual_seed(0)
-net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=2, l_max=2, n_times=2, inputs="thermal")).double()
-given = json.loads(sys.argv[3])
-try:
-    records = list(gl.fit(net, train, val, gl.TrainConfig(device="cpu", epochs=4, learning_rate=0.01, **given)))
-except ValueError as error:
-    records = [str(error)]
-else:
-    records = [vars(r) for r in records]
-rank = dist.get_rank() if dist.is_initialized() else 0
-weights = {k: v.tolist() for k, v in net.state_dict().items()}
-json.dump({"records": records, "weights": weights}, open(f"{sys.argv[2]}/{rank}.json", "w"))
-if dist.is_initialized():
-    dist.destroy_process_group()
-"""
-)
+"""What each process runs that ``torchrun`` starts: all jobs one after the other, for starting takes longest."""
 
 
-def launch(script, folder, *words, processes=1):
-    """What each process wrote."""
-    folder.mkdir(exist_ok=True)
-    (folder / "script.py").write_text(script)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    words = [sys.executable, *(torchrun if processes > 1 else []), folder / "script.py", ROOT, folder, *words]
+def training(given):
+    """Records of a training, or why it is refused, and the weights after it; of this process's part of the graphs."""
+    train, val = [learnable(k, n=150 + 20 * k) for k in range(7)], [learnable(8), learnable(9), learnable(10)]
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig(layers=3, channels=2, l_max=2, n_times=2, inputs="thermal")).double()
+    try:
+        records = [vars(r) for r in gl.fit(net, train, val, gl.TrainConfig(**SETTINGS, **given))]
+    except ValueError as error:
+        records = [str(error)]
+    return {"records": records, "weights": {k: v.tolist() for k, v in net.state_dict().items()}}
+
+
+def sums_and_norms():
+    """What a process has of five rows of numbers, two in the first process and three in the second."""
+    rank, _ = parallel.world()
+    rows = torch.arange(35.0, dtype=torch.float64).reshape(5, 7).sin()
+    mine = rows[:2] if rank == 0 else rows[2:]
+    mine = mine.clone().requires_grad_()
+    found = {"share": list(parallel.share(range(5))), "gathered": parallel.gathered([rank, 10 * rank])}
+    torch.manual_seed(3)
+    found["uniform"], found["kept"] = parallel.uniform(mine).tolist(), parallel.kept(mine, 0.3).tolist()
+    found["after"] = torch.rand(2).tolist()
+    for name, norm in (("plain", BatchNorm1d(7)), ("equivariant", BatchNorm("1x0e+2x1e", momentum=0.5))):
+        norm = norm.double()
+        out = norm(mine)
+        weight = (torch.arange(7.0, dtype=torch.float64) + 1).cos()
+        (gradient,) = torch.autograd.grad((out.pow(3) * weight).sum(), mine)
+        found[name] = [out.tolist(), gradient.tolist(), norm.running_mean.tolist(), norm.running_var.tolist()]
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """By job, what one process has, and what each of two has of the same.
+
+    One process is this one. The two run after it, so that they find the checkpoint of a training that has ended.
+    """
+    folder = tmp_path_factory.mktemp("parallel")
+    path = folder / "unfinished.pt"
+    killed = {"batch_size": 4, "checkpoint": str(path)}
+    with one_thread():
+        one = {"noise": training(NOISE), "other": training(NOISE | {"batch_size": 2}), "killed": training(killed)}
+    content, stamp = torch.load(path, weights_only=True), path.stat().st_mtime_ns
+    jobs = {"noise": NOISE | {"num_workers": 1}, "killed": killed, "refused": {"batch_size": 3}}
+    (folder / "script.py").write_text(WORKERS)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    words = [*torchrun, folder / "script.py", ROOT, folder, json.dumps(jobs)]
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE")} | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([str(w) for w in words], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
+    two = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    return {
+        "one": json.loads(json.dumps(one)),
+        "two": {name: [each[name] for each in two] for name in two[0]},
+        "content": content,
+        "rewritten": path.stat().st_mtime_ns != stamp,
+    }
+
+
+@contextmanager
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def flat(values):
     return torch.cat([torch.as_tensor(v, dtype=torch.float64).flatten() for v in values])
 
 
-def test_two_processes_train_the_network_of_one(tmp_path):
+def test_two_processes_train_the_network_of_one(found):
     """Dropout, both batch norms, noise, batches of three (two and one), a last one of four: in float64, to rounding."""
-    given = {"batch_size": 4, "position_noise": 0.02}
-    (one,) = launch(TRAIN, tmp_path / "one", json.dumps(given))
-    both = launch(TRAIN, tmp_path / "two", json.dumps(given | {"num_workers": 1}), processes=2)
+    one, both = found["one"]["noise"], found["two"]["noise"]
     assert both[0]["weights"] == both[1]["weights"]
     for name in ("train_loss", "val_loss", "val_rho"):
         curve, expected = (flat([r[name] for r in each["records"]]) for each in (both[0], one))
@@ -74,57 +117,26 @@ def test_two_processes_train_the_network_of_one(tmp_path):
         assert torch.allclose(curve, expected, rtol=1e-9, atol=1e-9), name  # of order one, but for the correlation
     for name, value in one["weights"].items():
         assert torch.allclose(flat([both[0]["weights"][name]]), flat([value]), rtol=1e-6, atol=1e-9), name
-    (other,) = launch(TRAIN, tmp_path / "other", json.dumps(given | {"batch_size": 2}))  # a control
+    other = found["one"]["other"]  # a control
     assert abs(other["records"][0]["train_loss"] / one["records"][0]["train_loss"] - 1) > 1e-3
 
 
-def test_two_processes_go_on_where_one_was_killed(tmp_path):
+def test_two_processes_go_on_where_one_was_killed(found):
     """The checkpoint is the same whoever trains."""
-    path = tmp_path / "unfinished.pt"
-    given = json.dumps({"batch_size": 4, "checkpoint": str(path)})
-    (one,) = launch(TRAIN, tmp_path / "one", given)
-    content = torch.load(path, weights_only=True)
-    assert len(content["history"]) == 4
-    stamp = path.stat().st_mtime_ns
-    for each in launch(TRAIN, tmp_path / "two", given, processes=2):
-        assert each == one  # all epochs were there
-    assert path.stat().st_mtime_ns == stamp
+    assert len(found["content"]["history"]) == 4
+    for each in found["two"]["killed"]:
+        assert each == found["one"]["killed"]  # all epochs were there
+    assert not found["rewritten"]
 
 
-def test_a_batch_without_a_graph_for_each_process_is_refused(tmp_path):
-    for each in launch(TRAIN, tmp_path, json.dumps({"batch_size": 3}), processes=2):
+def test_a_batch_without_a_graph_for_each_process_is_refused(found):
+    for each in found["two"]["refused"]:
         (message,) = each["records"]
         assert "batch_size = 3, 7 training configurations: a last batch of 1 for 2 processes" in message
 
 
-SUMS = (
-    START
-    + """
-from glasslit import parallel
-from glasslit.equivariance.convolution import BatchNorm1d
-from glasslit.models.se3 import BatchNorm
-rank, size = parallel.world()
-rows = torch.arange(35.0, dtype=torch.float64).reshape(5, 7).sin()
-mine = rows[:2] if rank == 0 else rows[2:]
-mine = mine.clone().requires_grad_()
-found = {"share": list(parallel.share(range(5))), "gathered": parallel.gathered([rank, 10 * rank])}
-torch.manual_seed(3)
-found["uniform"], found["kept"] = parallel.uniform(mine).tolist(), parallel.kept(mine, 0.3).tolist()
-found["after"] = torch.rand(2).tolist()
-for name, norm in (("plain", BatchNorm1d(7)), ("equivariant", BatchNorm("1x0e+2x1e", momentum=0.5))):
-    norm = norm.double()
-    out = norm(mine)
-    weight = (torch.arange(7.0, dtype=torch.float64) + 1).cos()
-    (gradient,) = torch.autograd.grad((out.pow(3) * weight).sum(), mine)
-    found[name] = [out.tolist(), gradient.tolist(), norm.running_mean.tolist(), norm.running_var.tolist()]
-json.dump(found, open(f"{sys.argv[2]}/{rank}.json", "w"))
-dist.destroy_process_group()
-"""
-)
-
-
-def test_sums_norms_and_random_numbers_are_those_of_one_process(tmp_path):
-    both = launch(SUMS, tmp_path, processes=2)
+def test_sums_norms_and_random_numbers_are_those_of_one_process(found):
+    both = found["two"]["sums"]
     assert [b["share"] for b in both] == [[0, 1], [2, 3, 4]]
     assert both[0]["gathered"] == both[1]["gathered"] == [0, 0, 1, 10]
     torch.manual_seed(3)
@@ -133,9 +145,10 @@ def test_sums_norms_and_random_numbers_are_those_of_one_process(tmp_path):
     assert both[0]["after"] == both[1]["after"] == torch.rand(2).tolist()
     rows = torch.arange(35.0, dtype=torch.float64).reshape(5, 7).sin().requires_grad_()
     weight = (torch.arange(7.0, dtype=torch.float64) + 1).cos()
-    from e3nn.nn import BatchNorm
-
-    for name, norm in (("plain", torch.nn.BatchNorm1d(7)), ("equivariant", BatchNorm("1x0e+2x1e", momentum=0.5))):
+    for name, norm in (
+        ("plain", torch.nn.BatchNorm1d(7)),
+        ("equivariant", e3nn.nn.BatchNorm("1x0e+2x1e", momentum=0.5)),
+    ):
         norm = norm.double()
         out = norm(rows)
         (gradient,) = torch.autograd.grad((out.pow(3) * weight).sum(), rows)

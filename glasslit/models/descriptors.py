@@ -109,13 +109,17 @@ def bond_order(
     top = int(wanted.max())
     n = configuration.n_particles
     total, weight = np.zeros((n, len(at), (top + 1) ** 2)), np.zeros((n, len(at)))
+    parity = np.repeat((-1.0) ** np.arange(top + 1), 2 * np.arange(top + 1) + 1)
     for i, _, vector in _neighbors(configuration, reach, field):
-        harmonics = spherical_harmonics(top, torch.from_numpy(vector)).numpy()
+        there = spherical_harmonics(top, torch.from_numpy(vector[: len(i) // 2])).numpy()
+        harmonics = np.concatenate([there, parity * there])  # the way back of each pair follows the way there
         distance = np.linalg.norm(vector, axis=1)[:, None]
         w = np.ones((len(i), 1)) if cutoff is not None else np.exp(-((distance - at) ** 2) / (2 * delta**2))
         weight += _sum(w, i, n)
-        for k in range(len(at)):
-            total[:, k] += _sum(w[:, k, None] * harmonics, i, n)
+        place = i[:, None] * len(at) + np.arange(len(at))
+        edge = np.broadcast_to(np.arange(len(i))[:, None], place.shape)
+        sums = csr_array((w.ravel(), (place.ravel(), edge.ravel())), shape=(n * len(at), len(i)))
+        total += (sums @ harmonics).reshape(total.shape)
     mean = total / np.where(weight > 1e-12, weight, np.inf)[:, :, None]
     squares = np.add.reduceat(mean**2, np.arange(top + 1) ** 2, axis=-1)
     # e3nn's Y^l squared sums to 2l + 1, the textbook's to (2l + 1) / 4 pi
@@ -228,7 +232,7 @@ def _sum(values: np.ndarray, row: np.ndarray, n: int) -> np.ndarray:
 def _neighbors(
     configuration: Configuration, cutoff: float, field: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(i, j, vector from i to j) of neighbors, both ways, some at a time."""
+    """(i, j, vector from i to j) of neighbors, some at a time: first each pair one way, then each the other way."""
     positions = getattr(configuration, field)
     if positions is None:
         raise ValueError(f"the configuration has no {field}: glasslit.quench makes inherent ones")

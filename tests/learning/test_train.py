@@ -118,34 +118,39 @@ def test_graphs_can_be_made_where_processes_are_started_afresh():
     assert len(pickle.dumps(graphs)) < 200_000, "configurations went along"
 
 
-SCRIPT = """
-import sys, torch, glasslit as gl
-sys.path.insert(0, sys.argv[2])
-from tests.common import learnable, trained
-torch.set_num_threads(1)
-train, val = [learnable(k) for k in range(3)], [learnable(9)]
-more = {"position_noise": 0.02, "level_weight": 0.3, "checkpoint": sys.argv[1] + "/unfinished.pt"}
-net, records = trained(train, val, epochs=12, **more)
-gl.save_model(net, sys.argv[1] + "/model.pt")
-open(sys.argv[1] + "/epochs", "w").write(str(len(records)))
-"""
-
-
-def start(folder):
+def long_training(folder):
+    """Weights and number of epochs of a training that keeps a checkpoint in the folder, and goes on where that is."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(folder), str(ROOT)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train, val = [learnable(k) for k in range(3)], [learnable(9)]
+        more = {"position_noise": 0.02, "level_weight": 0.3, "checkpoint": folder / "unfinished.pt"}
+        net, records = trained(train, val, epochs=12, **more)
+    finally:
+        torch.set_num_threads(before)
+    return net.state_dict(), len(records)
+
+
+SCRIPT = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[2])
+from tests.learning.test_train import long_training
+long_training(pathlib.Path(sys.argv[1]))
+"""
 
 
 def test_killed_training_resumes_to_bitwise_the_same_weights(tmp_path):
     """SIGKILL at a random moment after the first epoch, twice, then to the end; against a run left in peace."""
-    assert start(tmp_path / "whole").wait() == 0
+    whole, epochs = long_training(tmp_path / "whole")
+    assert epochs == 12
     seed = random.randrange(10**6)
     print("moments of the kills: seed", seed)  # shown if the test fails
     rng = random.Random(seed)
     checkpoint = tmp_path / "killed" / "unfinished.pt"
     killed = 0
     for _ in range(2):
-        process = start(tmp_path / "killed")
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(tmp_path / "killed"), str(ROOT)])
         seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == seen):
             time.sleep(0.005)
@@ -153,10 +158,9 @@ def test_killed_training_resumes_to_bitwise_the_same_weights(tmp_path):
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
     assert killed > 0, "no run was killed before its end"
-    assert start(tmp_path / "killed").wait() == 0
-    whole, resumed = (torch.load(tmp_path / n / "model.pt", weights_only=True)["weights"] for n in ("whole", "killed"))
+    resumed, epochs = long_training(tmp_path / "killed")
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
-    assert (tmp_path / "killed" / "epochs").read_text() == "12"
+    assert epochs == 12
     assert not list(tmp_path.rglob("*.partial"))
 
 

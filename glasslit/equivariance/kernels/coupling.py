@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -112,16 +112,10 @@ class Coupling:
         before = [sum(self.widths[:o]) for _, _, o in self.terms]
         return tuple(start - first for start, first in zip(self.weight_start, before, strict=True))
 
-    def entries(self, number: int) -> list[tuple[int, int, tuple[tuple[int, float], ...]]]:
+    def entries(self, number: int) -> tuple[tuple[int, int, tuple[tuple[int, float], ...]], ...]:
         """(m_in, m_out, ((component of Y, factor), ...)) of one term: what couples, and nothing that does not."""
-        slot, f, _ = self.terms[number]
-        values = coefficients(self.slots[slot][1], f, self.terms[number][2])
-        found = []
-        for m_in, m_out in np.ndindex(values.shape[0], values.shape[2]):
-            row = tuple((f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v)
-            if row:
-                found.append((m_in, m_out, row))
-        return found
+        slot, f, o = self.terms[number]
+        return _entries(self.slots[slot][1], f, o)
 
     @cached_property
     def matrix(self) -> tuple[list[list[tuple[int, int, int, int]]], list[tuple[tuple[int, float], ...]]]:
@@ -139,6 +133,17 @@ class Coupling:
                 entry = entries.setdefault(key, (len(entries), tuple((m, sign * v) for m, v in row)))[0]
                 terms[-1].append((m_in, m_out, entry, sign))
         return terms, [row for _, row in entries.values()]
+
+
+@cache
+def _entries(degree: int, f: int, o: int) -> tuple[tuple[int, int, tuple[tuple[int, float], ...]], ...]:
+    values = coefficients(degree, f, o)
+    found = []
+    for m_in, m_out in np.ndindex(values.shape[0], values.shape[2]):
+        row = tuple((f**2 + m, float(v)) for m, v in enumerate(values[m_in, :, m_out]) if v)
+        if row:
+            found.append((m_in, m_out, row))
+    return tuple(found)
 
 
 @lru_cache(maxsize=256)

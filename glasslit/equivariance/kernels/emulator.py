@@ -174,8 +174,8 @@ class Emulator:
         size, mask = size or self.size, self.active if mask is None else mask
         base = np.broadcast_to(base, self.active.shape)
         number, offset = base // REACH, base % REACH
-        which = np.unique(number[mask]) if mask.any() else number.flat[:1]
-        assert len(which) == 1, "outside of the tensor"
+        which = number[mask] if mask.any() else number.flat[:1]
+        assert (which == which[0]).all(), "outside of the tensor"
         memory = self.memory[int(which[0]) - 1]
         assert not (offset % size).any()
         at = offset // size + place
