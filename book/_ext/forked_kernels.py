@@ -7,6 +7,7 @@ The chapters import the same libraries, which takes five seconds of a processor 
     python forked_kernels.py start SOCKET CONNECTION ...  what Jupyter takes for the kernel: asks, and lives as long
 """
 
+import gc
 import json
 import os
 import signal
@@ -44,6 +45,8 @@ def serve(path: str) -> None:
 
     for name in glasslit.__all__:
         getattr(glasslit, name)
+    gc.collect()
+    gc.freeze()  # collections in the forks leave alone, and so unshared, what was loaded
     signal.signal(
         signal.SIGCHLD, signal.SIG_IGN
     )  # kernels that have ended leave nothing behind
