@@ -246,13 +246,6 @@ def score_tables(run):
         )
 
 
-LOOK = {
-    "svg.hashsalt": "glasslit",
-    "svg.fonttype": "none",  # text stays text, which is drawn in less time
-    "font.size": 10,
-}
-
-
 class Curves:
     """Two pictures of what a run learned, drawn for one run after the other."""
 
@@ -290,7 +283,7 @@ class Curves:
             (axes,) = figure.axes
             axes.relim()
             axes.autoscale_view()
-            with mpl.rc_context(LOOK):
+            with mpl.rc_context({"svg.hashsalt": "glasslit", "font.size": 10}):
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
