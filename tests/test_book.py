@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import Counter
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -306,6 +308,16 @@ def run_pages_of(html):
     return [html / path.relative_to(ROOT).with_suffix(".html") for path in RUNS]
 
 
+def parsed(page):
+    """A page as its elements, made once for all tests that look at it; not to be changed."""
+    return _parsed(page, page.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(page, _):
+    return BeautifulSoup(page.read_text(), "html.parser")
+
+
 def test_build_from_clean_with_warnings_as_errors(built):
     """Every page comes out, those of runs too, says when it was executed, and its pictures have a text."""
     for page in pages_of(built) + run_pages_of(built):
@@ -331,12 +343,12 @@ def test_runs_are_evidence_and_not_navigation(built):
     searched = json.loads(re.search(r"setIndex\((.*)\)", (built / "searchindex.js").read_text())[1])["docnames"]
     assert "book/all_runs" in searched
     assert not any("book/runs/" in name for name in searched)
-    table = BeautifulSoup((built / "book" / "all_runs.html").read_text(), "html.parser")
+    table = parsed(built / "book" / "all_runs.html")
     listed = {unquote(a["href"]) for a in table.select("table.glasslit-runs tbody th a")}
     assert listed == {page.relative_to(built / "book").as_posix() for page in run_pages_of(built)}
     chapters = {page.resolve() for page in pages_of(built)}
     for path, page in zip(RUNS, run_pages_of(built), strict=True):
-        soup = BeautifulSoup(page.read_text(), "html.parser")
+        soup = parsed(page)
         leads_to = {(page.parent / unquote(a["href"])).resolve() for a in soup.select(".glasslit-up a")}
         assert leads_to <= chapters
         assert len(leads_to) >= 2, "to All runs, and to a chapter that uses it"
@@ -348,7 +360,7 @@ def test_runs_are_evidence_and_not_navigation(built):
         there = [key for key in keys if key in scores["A"]]
         assert shown == [[f"{scores[kind][key][-1]:.3f}" for key in there] for kind in "AB"]
     for page in pages_of(built):
-        menu = BeautifulSoup(page.read_text(), "html.parser").select("nav.bd-links a[href]")
+        menu = parsed(page).select("nav.bd-links a[href]")
         assert menu
         assert not any("runs/" in a["href"] for a in menu)
 
@@ -367,7 +379,7 @@ def gaps(numbers):
 def test_figures_are_numbered_without_a_gap(built):
     numbers = []
     for page in pages_of(built):
-        captions = BeautifulSoup(page.read_text(), "html.parser").select("figcaption .caption-number")
+        captions = parsed(page).select("figcaption .caption-number")
         numbers += [re.search(r"[\d.]*\d", caption.text)[0] for caption in captions]
     assert len(numbers) > 50
     assert gaps(numbers) == []
@@ -377,23 +389,25 @@ def test_figures_are_numbered_without_a_gap(built):
 
 def broken_links(folder):
     """(page, link) of links to files or places in a page that are not there."""
-    soups = {
-        p.resolve(): BeautifulSoup(p.read_text(), "html.parser")
-        for p in folder.rglob("*.html")
-        if "_static" not in p.parts
-    }
-    places = {p: {tag["id"] for tag in soup.find_all(id=True)} for p, soup in soups.items()}
-    broken = []
-    for page, soup in soups.items():
-        for tag, key in (("a", "href"), ("link", "href"), ("img", "src"), ("script", "src"), ("source", "src")):
-            for found in soup.find_all(tag, {key: True}):
-                link = urlsplit(found[key])
-                if link.scheme or link.netloc or found[key] == "#":
-                    continue
-                target = (page.parent / unquote(link.path)).resolve() if link.path else page
-                place = unquote(link.fragment)
-                if not target.exists() or (place and target in places and place not in places[target]):
-                    broken.append((page.name, found[key]))
+    leading = (("a", "href"), ("link", "href"), ("img", "src"), ("script", "src"), ("source", "src"))
+    places, links = {}, {}
+    for page in (p.resolve() for p in folder.rglob("*.html") if "_static" not in p.parts):
+        tags = parsed(page).find_all()
+        places[page] = {tag["id"] for tag in tags if tag.has_attr("id")}
+        each = [tag[key] for name, key in leading for tag in tags if tag.name == name and tag.has_attr(key)]
+        links[page] = dict.fromkeys(each)  # menus lead to a page several times
+    there, broken = {}, []
+    for page, found in links.items():
+        for text in found:
+            link = urlsplit(text)
+            if link.scheme or link.netloc or text == "#":
+                continue
+            named = page.parent / unquote(link.path) if link.path else page
+            if named not in there:
+                there[named] = named.resolve() if named.exists() else None
+            target, place = there[named], unquote(link.fragment)
+            if target is None or (place and target in places and place not in places[target]):
+                broken.append((page.name, text))
     return broken
 
 
@@ -407,7 +421,7 @@ def test_pictures_fit_a_telephone_or_scroll_there(built):
     """Those with two layouts show the narrow one; of the others, the wide ones scroll."""
     two_layouts = 0
     for page in pages_of(built):
-        for picture in BeautifulSoup(page.read_text(), "html.parser").select(".bd-article img[src*=_images]"):
+        for picture in parsed(page).select(".bd-article img[src*=_images]"):
             path = (page.parent / unquote(picture["src"])).resolve()
             width, _ = imagesize.get(path)
             if "glasslit-two" in picture.get("class", []):
@@ -423,35 +437,63 @@ def test_pictures_fit_a_telephone_or_scroll_there(built):
     assert two_layouts > 30
 
 
-def seen(browser, page):
-    """Width that a page takes on a telephone 390 pixels wide, errors of its scripts and what it asks the network for,
-    equations unset or set with an error, and those wider than their place."""
-    tab, errors = browser.new_page(viewport={"width": 390, "height": 800}), []
+UNSET = """() => [...document.querySelectorAll('.math')].filter(
+  e => !e.querySelector('mjx-container') || e.querySelector('mjx-merror, [data-mjx-error]')).length"""
+CUT = """() => {
+  const hidden = [...document.querySelectorAll('.toggle-hidden')];
+  hidden.forEach(e => e.classList.remove('toggle-hidden'));
+  const cut = [...document.querySelectorAll('.math mjx-container')].filter(e => !e.closest('table') &&
+    e.querySelector('mjx-math').getBoundingClientRect().width > e.closest('p, li, dd, div').clientWidth -
+    (e.closest('.math').querySelector('.eqno')?.offsetWidth ?? 0)).length;
+  hidden.forEach(e => e.classList.add('toggle-hidden'));
+  return cut;
+}"""
+PICTURES = """async () => {
+  await new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)));
+  const images = [...document.querySelectorAll('.bd-article img')];
+  const whole = e => e.complete || new Promise(done => ['load', 'error'].forEach(w => e.addEventListener(w, done)));
+  await Promise.all(images.map(whole));
+  return images.map(e => [e.currentSrc, e.getBoundingClientRect().width]);
+}"""
+TELEPHONE, SCREEN = 390, 1280
+"""Widths in pixels."""
+
+
+def seen(browser, pages):
+    """What each page shows on a telephone, and its pictures there and on a wide screen.
+
+    {page: ((width that it takes, errors of its scripts and what it asks the network for, equations unset or set with
+    an error, equations wider than their place), {width of the screen: [(picture, width as shown)]})}
+    """
+    found, errors = {}, []
+    tab = browser.new_page()
     tab.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("request", lambda asked: asked.url.startswith(("http:", "https:")) and errors.append(asked.url))
-    tab.goto(page.as_uri(), wait_until="load")
-    tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
-    width = tab.evaluate("document.documentElement.scrollWidth")
-    unset = tab.evaluate(
-        "[...document.querySelectorAll('.math')].filter("
-        "e => !e.querySelector('mjx-container') || e.querySelector('mjx-merror, [data-mjx-error]')).length"
-    )
-    tab.evaluate("document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'))")
-    cut = tab.evaluate(
-        "[...document.querySelectorAll('.math mjx-container')].filter(e => !e.closest('table') && "
-        "e.querySelector('mjx-math').getBoundingClientRect().width > e.closest('p, li, dd, div').clientWidth - "
-        "(e.closest('.math').querySelector('.eqno')?.offsetWidth ?? 0)).length"
-    )
+    for page in pages:
+        tab.set_viewport_size({"width": TELEPHONE, "height": 800})
+        tab.goto(page.as_uri(), wait_until="load")
+        tab.evaluate("window.MathJax?.startup?.promise?.then(() => true)")
+        width = tab.evaluate("document.documentElement.scrollWidth")
+        pictures = {TELEPHONE: tab.evaluate(PICTURES)}
+        unset, cut = tab.evaluate(UNSET), tab.evaluate(CUT)
+        tab.set_viewport_size({"width": SCREEN, "height": 900})
+        pictures[SCREEN] = tab.evaluate(PICTURES)
+        found[page] = (width, [*errors], unset, cut), pictures
+        errors.clear()
     tab.close()
-    return width, errors, unset, cut
+    return found
+
+
+@pytest.fixture(scope="module")
+def shown(built, browser):
+    return seen(browser, pages_of(built) + run_pages_of(built)[::10])
 
 
 @pytest.mark.browser
-def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(built, browser):
-    pages = pages_of(built) + run_pages_of(built)[::10]
-    wrong = {page.name: found for page in pages if (found := seen(browser, page)) != (390, [], 0, 0)}
-    assert wrong == {}
+def test_pages_show_in_a_browser_without_errors_and_fit_a_telephone(shown):
+    assert len(shown) > 50
+    assert {page.name: found for page, (found, _) in shown.items() if found != (TELEPHONE, [], 0, 0)} == {}
 
 
 CONTRAST = """(table) => {
@@ -528,27 +570,23 @@ def sizes_of_text(svg):
 
 
 @pytest.mark.browser
-def test_text_in_pictures_is_large_enough_to_be_read(built, browser):
+def test_text_in_pictures_is_large_enough_to_be_read(built, shown):
     """At least 10 pixels as shown, on a wide screen and on a telephone; sub- and superscripts, 9."""
-    small, seen = [], 0
-    for width in (1280, 390):
-        tab = browser.new_page(viewport={"width": width, "height": 900})
-        for page in pages_of(built):
-            tab.goto(page.as_uri(), wait_until="load")
-            shown = tab.evaluate(
-                "[...document.querySelectorAll('.bd-article img')]"
-                ".map(e => [e.currentSrc, e.getBoundingClientRect().width])"
-            )
-            for source, pixels in shown:
+    small, seen, narrow, sizes = [], 0, Counter(), cache(lambda path: sizes_of_text(path.read_text()))
+    for page in pages_of(built):
+        for width, pictures in shown[page][1].items():
+            for source, pixels in pictures:
                 if source.endswith(".svg") and pixels:
-                    texts, scripts, box = sizes_of_text(Path(unquote(urlsplit(source).path)).read_text())
+                    texts, scripts, box = sizes(Path(unquote(urlsplit(source).path)))
                     scale, seen = pixels / box, seen + len(texts)
+                    narrow[width] += source.endswith("-narrow.svg")
                     if scale * min(texts, default=99) < 9.95 or scale * min(scripts, default=99) < 8.95:
                         smallest = min(texts, default=99), min(scripts, default=99)
                         small.append((page.name, width, round(scale, 2), smallest))
-        tab.close()
     assert small == []
     assert seen > 1000
+    assert narrow[TELEPHONE] > 30, "each width has its own layouts"
+    assert narrow[SCREEN] == 0
 
 
 def test_small_text_in_a_picture_is_found():
@@ -571,7 +609,7 @@ def test_the_browser_would_tell(browser, tmp_path):
         '<p><span class="math"><mjx-container><mjx-math><mjx-merror>z</mjx-merror></mjx-math></mjx-container></span>'
     )
     page.write_text(text + "<script>nothing.there()</script><img src='http://127.0.0.1:9/far.png' alt='far'>")
-    width, errors, unset, cut = seen(browser, page)
+    ((width, errors, unset, cut), _) = seen(browser, [page])[page]
     assert width > 600
     assert any("nothing is not defined" in error for error in errors)
     assert "http://127.0.0.1:9/far.png" in errors

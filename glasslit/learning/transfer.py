@@ -7,13 +7,17 @@ The training and validation configurations of a temperature fit and choose; its 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from torch.fx import GraphModule
+from torch_geometric.data import Data
 
 from ..liquid.configuration import Configuration
 from ..liquid.graph import required
@@ -110,6 +114,17 @@ def refit_decoder(
     ValueError
         If a set is empty, times or labels do not agree, an input is missing, or a strength is below 0.
     """
+    return _refitted(model, train, val, strengths, model.graph)
+
+
+def _refitted(
+    model: SE3GNN,
+    train: Sequence[Configuration],
+    val: Sequence[Configuration],
+    strengths: Sequence[float],
+    graph: Callable[[Configuration], Data],
+) -> SE3GNN:
+    """:func:`refit_decoder`, with graphs from somewhere."""
     for name, chosen in (("training", train), ("validation", val)):
         if not chosen:
             raise ValueError(f"the {name} set is empty; expected at least one configuration")
@@ -122,7 +137,7 @@ def refit_decoder(
         "target_mean": np.zeros((len(TYPE_NAMES), len(times))),
         "target_std": np.ones((len(TYPE_NAMES), len(times))),
     }
-    seen, checked = [[(_invariants(model, c), c) for c in chosen] for chosen in (train, val)]
+    seen, checked = [[(_invariants(model, graph(c)), c) for c in chosen] for chosen in (train, val)]
     for kind in range(len(TYPE_NAMES)):
         x = np.concatenate([z[c.types == kind] for z, c in seen])
         if not len(x):
@@ -141,7 +156,7 @@ def refit_decoder(
         state["weight"][kind] = best / spread[:, None]
         state["target_std"][kind] = spread
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
-    refitted = copy.deepcopy(model).eval()
+    refitted = _copied(model).eval()
     refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY, decoder="linear")
     refitted.heads = torch.nn.ModuleDict()  # further targets are not fitted anew
     refitted.trained_on = conditions(train, model.config.cutoff, model.config.inputs)
@@ -182,7 +197,7 @@ def fine_tune(
         As :func:`refit_decoder` and :func:`glasslit.fit`.
     """
     start = refit_decoder(model, train, val)
-    tuned = copy.deepcopy(start)
+    tuned = _copied(start)
     types, labels = [c.types for c in val], [required(c, "propensity") for c in val]
     best = float(np.nan_to_num(pearson([start.predict(c) for c in val], labels, types)[TYPE_NAMES[0]]).mean())
     better = False
@@ -219,13 +234,15 @@ def transfer_test(
         If there is no test configuration, one has no temperature, or a relaxation time is unknown.
     """
     rows: list[dict[str, Any]] = []
+    graphs = _Graphs()
     for source, model in models.items():
         for target, split in _by_temperature(configurations).items():
             pairs = matched_times(model.times.tolist(), source, split["test"][0].times.tolist(), target, tau_alpha)
             if pairs:
                 at, to = map(list, zip(*pairs, strict=True))
                 test = [c.at_times(c.times[to].tolist()) for c in split["test"]]
-                rows += _rows([model.predict(c)[at] for c in test], test, source, target, tau_alpha)
+                predictions = [_predicted(model, graphs(model, c))[at] for c in split["test"]]
+                rows += _rows(predictions, test, source, target, tau_alpha)
     return pd.DataFrame(rows)
 
 
@@ -237,7 +254,10 @@ def transfer_refit(
 ) -> pd.DataFrame:
     """As :func:`transfer_test`, with decoders fitted anew at each temperature, for all of its times."""
     return _transferred(
-        lambda model, train, val: refit_decoder(model, train, val, strengths), models, configurations, tau_alpha
+        lambda model, train, val, graph: _refitted(model, train, val, strengths, graph),
+        models,
+        configurations,
+        tau_alpha,
     )
 
 
@@ -249,21 +269,23 @@ def transfer_fine_tune(
 ) -> pd.DataFrame:
     """As :func:`transfer_refit`, with everything trained on afterwards (:func:`fine_tune`)."""
     return _transferred(
-        lambda model, train, val: fine_tune(model, train, val, config), models, configurations, tau_alpha
+        lambda model, train, val, _: fine_tune(model, train, val, config), models, configurations, tau_alpha
     )
 
 
 def _transferred(
-    adapt: Callable[[SE3GNN, list[Configuration], list[Configuration]], SE3GNN],
+    adapt: Callable[[SE3GNN, list[Configuration], list[Configuration], Callable[[Configuration], Data]], SE3GNN],
     models: Mapping[float, SE3GNN],
     configurations: Sequence[Configuration],
     tau_alpha: Mapping[float, float],
 ) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
+    graphs = _Graphs()
     for source, model in models.items():
         for target, split in _by_temperature(configurations).items():
-            adapted = adapt(model, split["train"], split["val"])
-            rows += _rows([adapted.predict(c) for c in split["test"]], split["test"], source, target, tau_alpha)
+            adapted = adapt(model, split["train"], split["val"], partial(graphs, model))
+            predictions = [_predicted(adapted, graphs(adapted, c)) for c in split["test"]]
+            rows += _rows(predictions, split["test"], source, target, tau_alpha)
     return pd.DataFrame(rows)
 
 
@@ -310,12 +332,45 @@ def _rows(
     ]
 
 
-@torch.no_grad()
-def _invariants(model: SE3GNN, c: Configuration) -> np.ndarray:
-    """Shape (N, channels (l_max + 1)), in float64; batch norms use what they learned."""
+class _Graphs:
+    """Graphs of configurations, made once for all networks that look at the same neighbors and inputs."""
+
+    def __init__(self) -> None:
+        self._made: dict[Any, tuple[Configuration, Data]] = {}  # which keeps the configuration, and so its number
+
+    def __call__(self, model: SE3GNN, c: Configuration) -> Data:
+        like = model.target_mean
+        key = (id(c), model.config.cutoff, model.config.inputs, like.dtype, like.device)
+        if key not in self._made:
+            self._made[key] = c, model.graph(c)
+        return self._made[key][1]
+
+
+def _copied(model: SE3GNN) -> SE3GNN:
+    """A network of its own. Compiled code, which holds no numbers and takes long to copy, is shared."""
+    shared = [m for m in model.modules() if isinstance(m, GraphModule) and not m.state_dict()]
+    return copy.deepcopy(model, {id(module): module for module in shared})
+
+
+@contextmanager
+def _evaluating(model: SE3GNN) -> Iterator[None]:
+    """Batch norms use what they learned while the block runs, without gradients."""
     was_training = model.training
     model.eval()
     try:
-        return model.invariants(model.graph(c)).double().cpu().numpy()
+        with torch.no_grad():
+            yield
     finally:
         model.train(was_training)
+
+
+def _invariants(model: SE3GNN, graph: Data) -> np.ndarray:
+    """Shape (N, channels (l_max + 1)), in float64."""
+    with _evaluating(model):
+        return model.invariants(graph).double().cpu().numpy()
+
+
+def _predicted(model: SE3GNN, graph: Data) -> np.ndarray:
+    """What ``predict`` returns for the graph's configuration, shape (T, N)."""
+    with _evaluating(model):
+        return model(graph).T.cpu().numpy()

@@ -116,10 +116,9 @@ def bond_order(
         distance = np.linalg.norm(vector, axis=1)[:, None]
         w = np.ones((len(i), 1)) if cutoff is not None else np.exp(-((distance - at) ** 2) / (2 * delta**2))
         weight += _sum(w, i, n)
-        place = i[:, None] * len(at) + np.arange(len(at))
-        edge = np.broadcast_to(np.arange(len(i))[:, None], place.shape)
-        sums = csr_array((w.ravel(), (place.ravel(), edge.ravel())), shape=(n * len(at), len(i)))
-        total += (sums @ harmonics).reshape(total.shape)
+        for k in range(len(at)):
+            near = np.flatnonzero(w[:, k] > 1e-18)  # less does not change a sum in double precision
+            total[:, k] += _table(w[near, k], i[near], near, (n, len(i))) @ harmonics
     mean = total / np.where(weight > 1e-12, weight, np.inf)[:, :, None]
     squares = np.add.reduceat(mean**2, np.arange(top + 1) ** 2, axis=-1)
     # e3nn's Y^l squared sums to 2l + 1, the textbook's to (2l + 1) / 4 pi
@@ -159,14 +158,14 @@ def averaged(
     if values.ndim != 2 or len(values) != configuration.n_particles:
         raise ValueError(f"values of shape {values.shape}; expected ({configuration.n_particles}, F)")
     _positive("cutoff and generations", [cutoff, generations])
-    found = list(_neighbors(configuration, cutoff, field))
+    n = len(values)
+    tables = [
+        _table(np.exp(-np.linalg.norm(vector, axis=1) / cutoff), i, j, (n, n))
+        for i, j, vector in _neighbors(configuration, cutoff, field)
+    ]
+    weight = 1 + sum((table @ np.ones((n, 1)) for table in tables), start=np.zeros((n, 1)))
     for _ in range(generations):
-        total, weight = values.copy(), np.ones((len(values), 1))
-        for i, j, vector in found:
-            w = np.exp(-np.linalg.norm(vector, axis=1) / cutoff)[:, None]
-            total += _sum(w * values[j], i, len(values))
-            weight += _sum(w, i, len(values))
-        values = total / weight
+        values = sum((table @ values for table in tables), start=values) / weight
     return values
 
 
@@ -201,13 +200,14 @@ def coarse_grained(
     own = np.asarray(values, dtype=np.float64)
     if own.shape != (n,):
         raise ValueError(f"values of shape {own.shape}; expected ({n},), one for each particle")
-    total = np.zeros((n, len(at) * 3 * kinds))
+    who = np.column_stack([np.eye(kinds - 1)[configuration.types], np.ones(n)])
+    powers = own[:, None] ** np.arange(3)
+    terms = (powers[:, :, None] * who[:, None, :]).reshape(n, -1)
+    total = np.zeros((n, len(at), 3 * kinds))
     for i, j, vector in _neighbors(configuration, cutoff, field):
-        who = np.column_stack([np.eye(kinds - 1)[configuration.types[j]], np.ones(len(j))])
-        powers = own[j, None] ** np.arange(3)
         weight = np.exp(-np.linalg.norm(vector, axis=1)[:, None] / at)
-        terms = weight[:, :, None, None] * powers[:, None, :, None] * who[:, None, None, :]
-        total += _sum(terms.reshape(len(i), -1), i, n)
+        for k in range(len(at)):
+            total[:, k] += _table(weight[:, k], i, j, (n, n)) @ terms
     sums = total.reshape(n, len(at), 3, kinds)
     density = sums[:, :, 0]
     safe = np.where(density > 1e-12, density, np.inf)
@@ -226,7 +226,12 @@ def _positive(name: str, numbers: Sequence[float | None]) -> np.ndarray:
 
 def _sum(values: np.ndarray, row: np.ndarray, n: int) -> np.ndarray:
     """Rows of values (E, F) that have the same number added up, shape (n, F)."""
-    return csr_array((np.ones(len(row)), (row, np.arange(len(row)))), shape=(n, len(row))) @ values
+    return _table(np.ones(len(row)), row, np.arange(len(row)), (n, len(row))) @ values
+
+
+def _table(weights: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Weights at (row, column), zero elsewhere."""
+    return csr_array((weights, (row, column)), shape=shape)
 
 
 def _neighbors(
