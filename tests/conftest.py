@@ -1,7 +1,9 @@
 """Fixtures that several modules share. Nothing here computes what is under test."""
 
+import multiprocessing
 import os
 import shutil
+import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads leave the cores to other processes
@@ -114,6 +116,24 @@ def forked(tmp_path_factory):
                 forked_kernels.kernelspec(folder, path)
                 patch.setenv("JUPYTER_PATH", str(folder))
             yield
+
+
+@pytest.fixture(scope="session")
+def forked_dask():
+    """Dask's module whose clusters fork their workers, also those that replace others, of one process with libraries.
+
+    The usual ones would import all of it for three seconds each; distributed's own tests do so.
+    """
+    distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
+    if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin":
+        method = multiprocessing.get_context("forkserver")
+        method.set_forkserver_preload(["distributed", "glasslit.learning.sweep", "glasslit.simulate.factory"])
+        with pytest.MonkeyPatch.context() as patch:
+            for user in ("distributed.process", "distributed.nanny"):
+                patch.setattr(f"{user}.get_mp_context", lambda: method)
+            yield distributed
+    else:
+        yield distributed
 
 
 @pytest.fixture(scope="session")

@@ -33,7 +33,7 @@ def test_what_cannot_be_made_is_said_before_anything_is(tmp_path, capsys):
 
 
 def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys, monkeypatch):
-    """Killed while a process of its own makes the pieces. What is left, and the whole, is made in a thread of this one."""
+    """Killed while a process of its own makes the pieces; what is left, and all of it, are made in a thread of this."""
     gl.save(tmp_path / "starts.h5", starts)
     words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 1.0 --configurations 4"
     words = f"{words} --hold-out 1 1 --trajectories 4 --workers 1 -o".split()
