@@ -1,9 +1,7 @@
 """Fixtures that several modules share. Nothing here computes what is under test."""
 
-import multiprocessing
 import os
 import shutil
-import sys
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: waiting threads leave the cores to other processes
@@ -16,7 +14,7 @@ import torch
 import glasslit as gl
 from glasslit.simulate.factory import Order, Recipe, lattice, produce
 from glasslit.testing import random_liquid, write_glassbench
-from tests.common import ROOT, STAND_INS, mixed
+from tests.common import ROOT, STAND_INS, forks, mixed
 
 SLOW = {
     "cli/test_label",
@@ -125,14 +123,9 @@ def forked_dask():
     The usual ones would import all of it for three seconds each; distributed's own tests do so.
     """
     distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
-    if "forkserver" in multiprocessing.get_all_start_methods() and sys.platform != "darwin":
-        method = multiprocessing.get_context("forkserver")
-        method.set_forkserver_preload(["distributed", "glasslit.learning.sweep", "glasslit.simulate.factory"])
-        with pytest.MonkeyPatch.context() as patch:
-            for user in ("distributed.process", "distributed.nanny"):
-                patch.setattr(f"{user}.get_mp_context", lambda: method)
-            yield distributed
-    else:
+    with pytest.MonkeyPatch.context() as patch:
+        for user in ("distributed.process", "distributed.nanny"):
+            patch.setattr(f"{user}.get_mp_context", forks)
         yield distributed
 
 

@@ -1,7 +1,6 @@
 """Self-checks of the chapters: how the directive shows them, what it refuses, and plain notebooks' form of them."""
 
 import re
-import subprocess
 import sys
 
 import nbformat
@@ -10,7 +9,7 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.common import ROOT
+from tests.common import ROOT, sphinx
 
 sys.path.append(str(ROOT / "book"))
 from self_checks import BLOCK, plain_self_check
@@ -52,9 +51,7 @@ def build(folder, text, builder="html"):
         f"html_static_path = [{str(ROOT / 'book' / '_static')!r}]\n"
         "myst_enable_extensions = ['colon_fence', 'dollarmath', 'tasklist']\nhtml_theme = 'basic'\n"
     )
-    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", builder, source, out]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.returncode, done.stderr, out
+    return *sphinx("-E", "-W", "--keep-going", "-q", "-b", builder, source, out), out
 
 
 def test_each_choice_opens_and_tells_why(tmp_path):
