@@ -1,8 +1,5 @@
 """What several test files share. Nothing here computes what is under test."""
 
-import multiprocessing
-import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -49,35 +46,6 @@ def trained(train, val, epochs=3, seed=0, net=None, **settings):
     config = gl.TrainConfig(**{"epochs": epochs, "seed": seed, "device": "cpu"} | settings)
     records = list(gl.fit(net, train, val, config))
     return net, records
-
-
-def forks():
-    """Makes processes, as `multiprocessing` does, that begin with libraries loaded: forks of one that has them."""
-    if sys.platform == "darwin" or "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["distributed", "glasslit.learning.sweep", "glasslit.simulate.factory", "sphinx.cmd.build", "myst_parser"]
-    )
-    return context
-
-
-def sphinx(*words):
-    """``python -m sphinx`` with these words: its exit code and what it complains about."""
-    with tempfile.NamedTemporaryFile() as told:
-        process = forks().Process(target=_sphinx, args=(told.name, [str(word) for word in words]))
-        process.start()
-        process.join()
-        return process.exitcode, Path(told.name).read_text()
-
-
-def _sphinx(told, words):
-    from sphinx.cmd.build import main
-
-    with open(told, "w") as sys.stderr:
-        status = main(words)
-    sys.stderr = sys.__stderr__
-    sys.exit(status)
 
 
 class InThreads(ThreadPoolExecutor):

@@ -14,7 +14,7 @@ import torch
 import glasslit as gl
 from glasslit.simulate.factory import Order, Recipe, lattice, produce
 from glasslit.testing import random_liquid, write_glassbench
-from tests.common import ROOT, STAND_INS, forks, mixed
+from tests.common import ROOT, STAND_INS, mixed
 
 SLOW = {
     "cli/test_label",
@@ -114,19 +114,6 @@ def forked(tmp_path_factory):
                 forked_kernels.kernelspec(folder, path)
                 patch.setenv("JUPYTER_PATH", str(folder))
             yield
-
-
-@pytest.fixture(scope="session")
-def forked_dask():
-    """Dask's module whose clusters fork their workers, also those that replace others, of one process with libraries.
-
-    The usual ones would import all of it for three seconds each; distributed's own tests do so.
-    """
-    distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
-    with pytest.MonkeyPatch.context() as patch:
-        for user in ("distributed.process", "distributed.nanny"):
-            patch.setattr(f"{user}.get_mp_context", forks)
-        yield distributed
 
 
 @pytest.fixture(scope="session")

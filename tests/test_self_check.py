@@ -1,6 +1,7 @@
 """Self-checks of the chapters: how the directive shows them, what it refuses, and plain notebooks' form of them."""
 
 import re
+import subprocess
 import sys
 
 import nbformat
@@ -9,7 +10,7 @@ import yaml
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from tests.common import ROOT, sphinx
+from tests.common import ROOT
 
 sys.path.append(str(ROOT / "book"))
 from self_checks import BLOCK, plain_self_check
@@ -51,7 +52,9 @@ def build(folder, text, builder="html"):
         f"html_static_path = [{str(ROOT / 'book' / '_static')!r}]\n"
         "myst_enable_extensions = ['colon_fence', 'dollarmath', 'tasklist']\nhtml_theme = 'basic'\n"
     )
-    return *sphinx("-E", "-W", "--keep-going", "-q", "-b", builder, source, out), out
+    command = [sys.executable, "-m", "sphinx", "-E", "-W", "--keep-going", "-q", "-b", builder, source, out]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.returncode, done.stderr, out
 
 
 def test_each_choice_opens_and_tells_why(tmp_path):

@@ -179,13 +179,14 @@ def test_a_worker_that_dies_is_replaced(write, tmp_path):
     assert (tmp_path / "runs" / "x1-seed0" / "steps").read_text() == "xxxx"
 
 
-def test_a_dask_cluster_takes_the_runs(forked_dask, write):
+def test_a_dask_cluster_takes_the_runs(write):
+    distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
     runs = read_sweep(write(x=[1, 3]))
     with (
-        forked_dask.LocalCluster(
+        distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
         ) as cluster,
-        forked_dask.Client(cluster) as client,
+        distributed.Client(cluster) as client,
     ):
         *_, last = sweep(runs, executor=client.get_executor())
     assert (last.done, last.total) == (2, 4)

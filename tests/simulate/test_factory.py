@@ -196,14 +196,15 @@ def test_a_data_file_that_cannot_be_written_leaves_the_old_one(starts, tmp_path,
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_dask_workers_one_of_which_dies(forked_dask, starts, whole, tmp_path):
+def test_dask_workers_one_of_which_dies(starts, whole, tmp_path):
     """Two worker processes of a local cluster, one killed half-way: nothing is lost, nothing done twice."""
+    distributed = pytest.importorskip("distributed", reason="pip install 'glasslit[cluster]'")
     work = orders(starts, LONG, 4, tmp_path / "dask", held_out=(1, 1))
     with (
-        forked_dask.LocalCluster(
+        distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
         ) as cluster,
-        forked_dask.Client(cluster) as client,
+        distributed.Client(cluster) as client,
     ):
         victim, kept = None, {}
         for progress in manufacture(work, executor=client.get_executor(), patience=0.05):
