@@ -1,7 +1,8 @@
 """One writer at a time: whoever writes results takes their place with a lock, and who comes second is told.
 
 The lock is the operating system's (``flock``; ``LockFileEx`` on Windows) on a file beside the results. It ends with the
-process that holds it, however that dies, so nothing has to be cleared away after a kill.
+process that holds it, however that dies, so nothing has to be cleared away after a kill. Nor do workers outlive whoever
+started them.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import errno
 import json
 import os
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -114,3 +117,14 @@ def _holder(path: Path) -> str:
         return f"process {note['process']} on {note['host']} since {note['since']}"
     except (OSError, ValueError, LookupError, TypeError):  # on Windows what is locked cannot be read
         return "another process"
+
+
+def end_with_parent(parent: int) -> None:
+    """In a worker: end when the parent is gone (killed), instead of computing on for nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,5 +1,6 @@
 """What several test files share. Nothing here computes what is under test."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,13 @@ def trained(train, val, epochs=3, seed=0, net=None, **settings):
     config = gl.TrainConfig(**{"epochs": epochs, "seed": seed, "device": "cpu"} | settings)
     records = list(gl.fit(net, train, val, config))
     return net, records
+
+
+class InThreads(ThreadPoolExecutor):
+    """Takes the place of a pool of processes, each of which would load the libraries for two seconds: one thread."""
+
+    def __init__(self, *_, **__):
+        super().__init__(1)
 
 
 def files(folder):

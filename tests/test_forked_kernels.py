@@ -3,6 +3,7 @@
 import os
 import sys
 from ast import literal_eval
+from contextlib import ExitStack
 
 import pytest
 from jupyter_cache.executors.utils import single_nb_execution
@@ -25,9 +26,15 @@ def forked_kernels():
 
 
 @pytest.fixture(scope="module")
-def manager(forked_kernels):
-    with forked_kernels.manager_class() as found:
-        yield found
+def block():
+    """A block in which kernels are forks; the last test of this file ends it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def manager(forked_kernels, block):
+    return block.enter_context(forked_kernels.manager_class())
 
 
 def executed(manager, folder, *sources, **options):
@@ -73,9 +80,9 @@ def test_errors_long_cells_and_dead_kernels_are_told(manager, tmp_path):
         executed(manager, tmp_path, "import os; os._exit(3)")
 
 
-def test_when_the_block_ends_no_process_is_left(forked_kernels, tmp_path):
-    with forked_kernels.manager_class() as manager:
-        told = texts(executed(manager, tmp_path, "import os; os.getpid(), os.getppid()"))
+def test_when_the_block_ends_no_process_is_left(manager, block, tmp_path):
+    told = texts(executed(manager, tmp_path, "import os; os.getpid(), os.getppid()"))
+    block.close()
     for number in literal_eval(told[0][0]):
         with pytest.raises(ProcessLookupError):
             os.kill(number, 0)

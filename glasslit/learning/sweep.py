@@ -22,9 +22,8 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from ..liquid.kob_andersen import TYPE_NAMES
+from ..locks import end_with_parent
 from ..names import did_you_mean
-from ..simulate.run import end_with_parent
 
 KEYS = {"notebook", "folder", "name", "memory", "all", "each", "either"}
 
@@ -277,6 +276,8 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
     Indexed by name: varying parameters, ``time``, Pearson's correlation within configurations for A and B, ``seconds``
     of training; nan where a run has not finished or leaves no ``metrics.json``.
     """
+    from ..liquid.kob_andersen import TYPE_NAMES  # with PyTorch, which workers need not load
+
     varying = [k for k in (runs[0].parameters if runs else ()) if len({repr(r.parameters[k]) for r in runs}) > 1]
     rows = {}
     for run in runs:

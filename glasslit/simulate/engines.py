@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import torch
 
+from ..locks import end_with_parent as end_with_parent
 from .run import Engine
 from .run import Run as Run
 from .run import System as System
 from .run import alike as alike
-from .run import end_with_parent as end_with_parent
 from .run import ran_away as ran_away
 from .run import whole_steps as whole_steps
 

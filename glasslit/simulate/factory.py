@@ -22,6 +22,7 @@ import numpy as np
 from ..data.store import load, save
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import WAVE_NUMBER, check_potential
+from ..locks import end_with_parent
 from .engines import make_engine, resolve
 from .files import read, write
 from .protocol import (
@@ -34,7 +35,7 @@ from .protocol import (
     label,
     maxwell_boltzmann,
 )
-from .run import Engine, end_with_parent
+from .run import Engine
 
 HOT = 2.0
 """Temperature at which a lattice melts."""

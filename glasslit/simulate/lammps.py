@@ -21,7 +21,8 @@ import numpy as np
 
 from ..liquid.kob_andersen import EPSILON, SIGMA, check_potential, cutoffs
 from ..liquid.periodic import wrap
-from .run import Run, System, end_with_parent, whole_steps
+from ..locks import end_with_parent
+from .run import Run, System, whole_steps
 
 PAIR_STYLES = {
     "force-shifted": ("lj/smooth/linear", "no"),

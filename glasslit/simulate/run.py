@@ -6,9 +6,6 @@ An engine knows nothing of protocols, files or other engines' kernels; a new one
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,14 +90,3 @@ def ran_away(distance: float) -> RuntimeError:
         f"a particle moved more than {distance:g} sigma_AA in one step; expected a start without overlapping particles "
         "and a time step that collisions bear: quench it first, or take shorter steps"
     )
-
-
-def end_with_parent(parent: int) -> None:
-    """In a worker: end when the parent is gone (killed), instead of computing on for nobody."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

