@@ -629,3 +629,11 @@ def test_number_of_chapters_executed_at_once_is_a_whole_number(monkeypatch):
         monkeypatch.setenv("GLASSLIT_BUILD_WORKERS", wrong)
         with pytest.raises(ValueError, match="expected a whole number"):
             side_by_side.workers()
+
+
+def test_long_chapters_are_executed_first(monkeypatch):
+    monkeypatch.syspath_prepend(str(BOOK / "_ext"))
+    import side_by_side
+
+    names = [path.stem for path, _ in sorted(((path, None) for path in CHAPTERS), key=side_by_side.turn)]
+    assert tuple(names[: len(side_by_side.LONG)]) == side_by_side.LONG
