@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch_geometric.data import Data
 
 from ...equivariance.convolution import bessel_basis
@@ -29,23 +28,9 @@ class _EdgeMLP(nn.Module):
         self.receiver = nn.Linear(node, width, bias=False)
         self.rest = nn.Sequential(activation(), nn.Linear(width, width), activation())
 
-    def forward(self, edges: Tensor, nodes: Tensor, edge_index: Tensor, known: Tensor | None = None) -> Tensor:
-        """Messages; with ``known``, from :meth:`of_first`, of the last numbers of edges and nodes only."""
+    def forward(self, edges: Tensor, nodes: Tensor, edge_index: Tensor) -> Tensor:
         j, i = edge_index
-        if known is None:
-            return self.rest(self.edge(edges) + self.sender(nodes)[j] + self.receiver(nodes)[i])
-        edge, sender, receiver = (m.weight[:, -x.shape[1] :] for m, x in self._mapped(edges, nodes))
-        mapped = known + linear(edges, edge)
-        return self.rest(mapped + linear(nodes, sender)[j] + linear(nodes, receiver)[i])
-
-    def of_first(self, edges: Tensor, nodes: Tensor, edge_index: Tensor) -> Tensor:
-        """What the first numbers of edges and nodes add to the first map, where they stay from block to block."""
-        j, i = edge_index
-        edge, sender, receiver = (m.weight[:, : x.shape[1]] for m, x in self._mapped(edges, nodes))
-        return linear(edges, edge, self.edge.bias) + linear(nodes, sender)[j] + linear(nodes, receiver)[i]
-
-    def _mapped(self, edges: Tensor, nodes: Tensor) -> list[tuple[nn.Linear, Tensor]]:
-        return [(self.edge, edges), (self.sender, nodes), (self.receiver, nodes)]
+        return self.rest(self.edge(edges) + self.sender(nodes)[j] + self.receiver(nodes)[i])
 
 
 def _received(messages: Tensor, graph: Data) -> Tensor:
@@ -79,11 +64,11 @@ class BapstGNN(Baseline):
     def latent(self, graph: Data) -> tuple[Tensor, Tensor]:
         """Nodes (N, width) and edges (E, width) after the last block."""
         nodes, edges = self.encode_nodes(self.scalars(graph)), self.encode_edges(self._vectors(graph))
-        first_nodes = nodes
-        known = self.edge_block.of_first(edges, nodes, graph.edge_index)
+        first_nodes, first_edges = nodes, edges
         for _ in range(self.config.steps):
-            edges = self.edge_block(edges, nodes, graph.edge_index, known)
-            nodes = self.node_block(torch.cat([first_nodes, nodes, _received(edges, graph)], dim=1))
+            both = torch.cat([first_nodes, nodes], dim=1)
+            edges = self.edge_block(torch.cat([first_edges, edges], dim=1), both, graph.edge_index)
+            nodes = self.node_block(torch.cat([both, _received(edges, graph)], dim=1))
         return nodes, edges
 
     def features(self, graph: Data) -> Tensor:
