@@ -140,8 +140,8 @@ def predictions_when_turned(net: Any, configuration: Configuration, turns: Any) 
     try:
         graph = net.graph(configuration)
         predictions = []
-        for turn in np.deg2rad(np.asarray(turns, dtype=float)):
-            c, s = np.cos(turn), np.sin(turn)
+        for angle in np.deg2rad(np.asarray(turns, dtype=float)):
+            c, s = np.cos(angle), np.sin(angle)
             rotation = torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]], dtype=torch.float64, device=graph.vector.device)
             with torch.no_grad():
                 predictions.append(net(turn(graph, rotation)).T.cpu().numpy())
