@@ -78,6 +78,8 @@ PARAMETERS = {
     "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
     "targets": Kind(str, "propensity", names=TARGETS),
     "decoder": Kind(str, "film", names=DECODERS),
+    "products": Kind(int, "2"),
+    "attention": Kind(bool, "True"),
     "network": Kind(str, "se3", names=NETWORKS),
     "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
     "layers": Kind(int, "4", none=True, least=1),
