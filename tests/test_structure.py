@@ -192,6 +192,7 @@ COVERED = {
     "cli/common": "cli/test_label",
     "cli/__main__": "cli/test_label",
     "cli/sweep": "learning/test_sweep",
+    "learning/graphs": "learning/test_train",
     "models/ridge": "models/test_baselines",
     "simulate/files": "simulate/test_protocol",
     "simulate/fixed": "simulate/test_lanes",

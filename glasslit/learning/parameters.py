@@ -31,6 +31,8 @@ TARGETS = ("propensity", "propensity+displacement")
 """As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
 DECODERS = ("linear", "laguerre", "film", "film+T")
 """As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""
+SMOOTH_TERMS = ("local_variance", "coarse_correlation", "local_variance+coarse_correlation")
+"""As :data:`glasslit.learning.losses.NAMES`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -88,6 +90,9 @@ PARAMETERS = {
     "num_workers": Kind(int, "2", none=True, words=("auto",)),
     "position_noise": Kind(float, "0.01"),
     "level_weight": Kind(float, "0.1", none=True),
+    "smooth_terms": Kind(str, "local_variance", none=True, names=SMOOTH_TERMS),
+    "smooth_weight": Kind(float, "1"),
+    "smooth_length": Kind(float, "1"),
     "seed": Kind(int, "0"),
     "device": Kind(str, "cpu"),
     "shuffle_labels": Kind(bool, "True"),
@@ -140,7 +145,7 @@ def check_parameter(name: str, value: Any) -> Any:
     fits, found = understood(kind, value)
     if not fits:
         raise ValueError(f"{name} = {value!r}; expected {kind}{_mend(name, kind, value)}")
-    if kind.names and found not in kind.names:
+    if kind.names and found is not None and found not in kind.names:
         expected = f"expected one of {', '.join(kind.names)}"
         raise ValueError(f"{name} {found!r}; {expected}{did_you_mean(found, kind.names)}")
     return found
