@@ -33,6 +33,8 @@ DECODERS = ("linear", "laguerre", "film", "film+T")
 """As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""
 SMOOTH_TERMS = ("local_variance", "coarse_correlation", "local_variance+coarse_correlation")
 """As :data:`glasslit.learning.losses.NAMES`, for the same reason."""
+TASKS = ("noise", "E_thermal", "E_IS", "u_IS")
+"""As :data:`glasslit.models.heads.PRETEXTS`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -93,6 +95,10 @@ PARAMETERS = {
     "smooth_terms": Kind(str, "local_variance", none=True, names=SMOOTH_TERMS),
     "smooth_weight": Kind(float, "1"),
     "smooth_length": Kind(float, "1"),
+    "pretrain": Kind(str, "noise", none=True, names=TASKS),
+    "pretrain_epochs": Kind(int, "60", none=True),
+    "pretrain_noise": Kind(float, "0.05"),
+    "start_from": Kind(str, "runs/NAME", none=True),
     "seed": Kind(int, "0"),
     "device": Kind(str, "cpu"),
     "shuffle_labels": Kind(bool, "True"),

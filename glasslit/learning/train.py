@@ -32,6 +32,9 @@ from .graphs import Graphs
 from .losses import SmoothLoss, check_smooth_terms
 from .metrics import pearson
 
+ELSEWHERE = ("checkpoint", "device", "num_workers", "cuda_graphs")
+"""Settings that say where and how a training is computed, not what."""
+
 
 @refuse_unknown_keywords
 @dataclass(frozen=True)
@@ -332,10 +335,9 @@ def epochs(
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
     )
-    elsewhere = ("checkpoint", "device", "num_workers", "cuda_graphs")  # where and how it is computed, not what
-    settings = {name: value for name, value in asdict(config).items() if name not in elsewhere} | dict(about or {})
+    settings = {name: value for name, value in asdict(config).items() if name not in ELSEWHERE} | dict(about or {})
     identity = training_identity(net, graphs.configurations, val, settings, device)
-    known = {f.name: f.default for f in fields(config) if f.name not in elsewhere}
+    known = {f.name: f.default for f in fields(config) if f.name not in ELSEWHERE}
     state = resume(config.checkpoint, identity, net, optimizer, schedule, known)
     history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
     best = state["best"]

@@ -26,7 +26,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
 from .decoders import DECODERS, Decoder, check_decoder, straight, temperature_of
-from .heads import HEADS, PROPENSITY, parse_targets
+from .heads import HEADS, PROPENSITY, invariants_of, parse_targets
 from .propensity import Extra, PropensityNetwork, label_of
 
 
@@ -266,11 +266,7 @@ class SE3GNN(PropensityNetwork):
 
     def invariants_of(self, features: Tensor) -> Tensor:
         """The same, of features that are at hand."""
-        parts = []
-        for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):
-            vectors = block.reshape(len(block), kind.mul, kind.ir.dim)
-            parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
-        return torch.cat(parts, dim=1)
+        return invariants_of(self.irreps, features)
 
     def tell(self, graph: Data, configuration: Configuration) -> Data:
         """As every network's, and the temperature of each particle's liquid where the decoder reads it."""

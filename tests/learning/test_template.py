@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from glasslit.learning import losses, template
-from glasslit.learning.parameters import DECODERS, INPUTS, NETWORKS, PARAMETERS, SMOOTH_TERMS, TARGETS
+from glasslit.learning.parameters import DECODERS, INPUTS, NETWORKS, PARAMETERS, SMOOTH_TERMS, TARGETS, TASKS
 from glasslit.liquid import graph
 from glasslit.models import decoders, heads
 from glasslit.models.baselines import BASELINES
@@ -67,6 +67,7 @@ def test_names_that_are_written_twice_agree():
     assert TARGETS == heads.TARGETS
     assert tuple(decoders.DECODERS) == DECODERS
     assert losses.NAMES == SMOOTH_TERMS
+    assert tuple(heads.PRETEXTS) == TASKS
     assert ("se3", *BASELINES) == NETWORKS
 
 
