@@ -31,6 +31,10 @@ TARGETS = ("propensity", "propensity+displacement")
 """As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
 DECODERS = ("linear", "laguerre", "film", "film+T")
 """As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""
+SMOOTH_TERMS = ("local_variance", "coarse_correlation", "local_variance+coarse_correlation")
+"""As :data:`glasslit.learning.losses.NAMES`, for the same reason."""
+TASKS = ("noise", "E_thermal", "E_IS", "u_IS")
+"""As :data:`glasslit.models.heads.PRETEXTS`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -94,6 +98,13 @@ PARAMETERS = {
     "num_workers": Kind(int, "2", none=True, words=("auto",), least=0),
     "position_noise": Kind(float, "0.01", least=0),
     "level_weight": Kind(float, "0.1", none=True, least=0),
+    "smooth_terms": Kind(str, "local_variance", none=True, names=SMOOTH_TERMS),
+    "smooth_weight": Kind(float, "1", least=0),
+    "smooth_length": Kind(float, "1", least=0),
+    "pretrain": Kind(str, "noise", none=True, names=TASKS),
+    "pretrain_epochs": Kind(int, "60", none=True, least=1),
+    "pretrain_noise": Kind(float, "0.05", least=0),
+    "start_from": Kind(str, "runs/NAME", none=True),
     "seed": Kind(int, "0", least=0),
     "device": Kind(str, "cpu"),
     "shuffle_labels": Kind(bool, "True"),
@@ -148,7 +159,7 @@ def check_parameter(name: str, value: Any) -> Any:
         raise ValueError(f"{name} = {value!r}; expected {kind}{_mend(name, kind, value)}")
     if kind.least is not None and isinstance(found, int | float) and found < kind.least:
         raise ValueError(f"{name} = {value!r}; expected {kind}")
-    if kind.names and found not in kind.names:
+    if kind.names and found is not None and found not in kind.names:
         expected = f"expected one of {', '.join(kind.names)}"
         raise ValueError(f"{name} {found!r}; {expected}{did_you_mean(found, kind.names)}")
     return found

@@ -27,7 +27,7 @@ from ..names import refuse_unknown_keywords, unknown_names
 from .decoders import DECODERS, Decoder, check_decoder, straight, temperature_of
 from .heads import HEADS, PROPENSITY, parse_targets
 from .norms import BatchNorm
-from .propensity import PropensityNetwork, label_of
+from .propensity import Extra, PropensityNetwork, label_of
 
 
 @refuse_unknown_keywords
@@ -223,12 +223,11 @@ class SE3GNN(PropensityNetwork):
         found = {PROPENSITY: self.target_mean[types] + self.target_std[types] * standardized}
         return found | {name: head(features, inputs, types) for name, head in self.further()}
 
-    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+    def training_loss(self, graph: Data, level_weight: float | None = None, extra: Extra | None = None) -> Tensor:
         """Squared error of the propensity, and of each further target with its weight."""
         features, inputs = self.features(graph), self.node_inputs(graph)
-        loss = self.loss(
-            graph, self.decoded(self.invariants_of(features), graph.types, graph.get("temperature")), level_weight
-        )
+        prediction = self.decoded(self.invariants_of(features), graph.types, graph.get("temperature"))
+        loss = self.loss(graph, prediction, level_weight, extra)
         for name, head in self.further():
             if label_of(name) not in graph:
                 raise ValueError(
