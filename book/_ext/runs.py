@@ -43,6 +43,7 @@ GROUPS = {
     "ntrain/": ("Number of training configurations", ["ablations"]),
     "inputs/": ("Inputs", ["ablations", "inputs_and_vectors"]),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
+    "body/": ("Body order and attention", ["ablations"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": ("Other temperatures", ["transfer"]),
     "baselines/": ("Other methods", ["against_the_field"]),
