@@ -2,10 +2,10 @@
 
     python benchmarks/bench_body.py [--rounds 15] [--check]
 
-One thread, one training configuration of the standard set. In each round each network takes one step (forward, backward,
-Adam), and its processor time is divided by that which the network of the laptop preset took in the same round; the
-median over rounds is the cost. A slow minute of the machine is so unfair to none. The comments in sweeps/body.toml say
-these costs and the numbers of parameters; ``--check`` only compares them with the stored result.
+One thread, one training configuration of the standard set. In each round each network takes one step (forward,
+backward, Adam), and its processor time is divided by that which the network of the laptop preset took in the same
+round; the median over rounds is the cost, so that a slow minute of the machine is unfair to none. The comments in
+sweeps/body.toml say these costs and the numbers of parameters; ``--check`` only compares them with the stored result.
 """
 
 from __future__ import annotations
