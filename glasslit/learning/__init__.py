@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "capture", "checkpoint", "evaluation", "graphs", "losses", "metrics", "parameters", "prepared", "pretrain",
-        "stored", "sweep", "template", "train", "transfer", "vectors",
+        "calibration", "capture", "checkpoint", "evaluation", "graphs", "losses", "metrics", "parameters", "prepared",
+        "pretrain", "stored", "sweep", "template", "train", "transfer", "uncertainty", "vectors",
     ],
 )  # fmt: skip
