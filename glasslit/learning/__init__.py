@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "capture", "checkpoint", "evaluation", "metrics", "parameters", "prepared", "stored", "sweep", "template",
-        "train", "transfer", "vectors",
+        "capture", "checkpoint", "evaluation", "filters", "metrics", "parameters", "prepared", "sensitivity", "stored",
+        "surrogate", "sweep", "template", "train", "transfer", "vectors",
     ],
 )  # fmt: skip
