@@ -49,7 +49,6 @@ GROUPS = {
         ["ablations", "inputs_and_vectors", "inside_the_network", "how_sure"],
     ),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
-    "body/": ("Body order and attention", ["ablations"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": ("Other temperatures", ["transfer"]),
     "baselines/": ("Other methods", ["against_the_field"]),
