@@ -15,6 +15,7 @@ from tests.common import ROOT
 
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
+import bench_body  # noqa: E402
 import bench_reading  # noqa: E402
 import common  # noqa: E402
 import peers  # noqa: E402
@@ -140,6 +141,10 @@ def test_stored_results_carry_their_card(path):
         held, *others = (row["process_GB"] for row in stored["rows"])
         assert max(others) < held
         return
+    if path.stem.startswith("body"):
+        assert [row["cost"] for row in stored["rows"] if row["network"] == "laptop"] == [1]
+        assert all(row["cost"] == np.median(row["costs"]) > 0 for row in stored["rows"])
+        return
     if path.stem.startswith("versions"):
         assert stored["other_revision"] != stored["card"]["git_revision"]
         assert stored["ratio"] == np.median([row["ratio"] for row in stored["rows"]])
@@ -169,6 +174,25 @@ def test_engines_sample_the_same_dynamics(path):
     for row in stored["rows"]:
         if "across engines" in row:
             assert abs(row["across engines"] - row["within one"]) < 0.05, row
+
+
+def test_the_sweep_of_body_order_quotes_what_is_stored():
+    """Costs and parameters in its comments; the networks measured are those of the sweeps."""
+    rows = json.loads((FOLDER / "results" / "body_cpu.json").read_text())["rows"]
+    told, found = bench_body.comments(rows)
+    assert told == found
+    configs = bench_body.networks(len(gl.load("standard", T=0.56, split="train")[0].times))
+    assert {row["network"] for row in rows} == set(configs)
+    for row in rows:
+        config = configs[row["network"]]
+        assert bench_body.sizes_of(config) == {name: row[name] for name in bench_body.SIZES}
+        assert gl.SE3GNN(config).count_parameters() == row["parts"]
+
+
+def test_a_cost_is_that_of_a_step_over_the_laptop_network_s():
+    rows = bench_body.measure(1, gl.testing.random_liquid(100, n_times=2), 2)
+    assert next(row for row in rows if row["network"] == "laptop")["cost"] == 1
+    assert all(row["parameters"] == sum(row["parts"].values()) for row in rows)
 
 
 def test_running_and_changelog_quote_what_is_stored():

@@ -16,7 +16,7 @@ from glasslit.learning import checkpoint, train
 from glasslit.learning.capture import plainly
 from glasslit.learning.transfer import fine_tune, refit_decoder, transfer_fine_tune, transfer_refit, transfer_test
 from glasslit.models.baselines import BASELINES, baseline
-from glasslit.models.se3 import BatchNorm
+from glasslit.models.norms import BatchNorm
 from glasslit.prediction import predict_in_blocks
 from tests.common import SMALL, learnable
 from tests.played import DEVICE, Played
@@ -294,7 +294,7 @@ def test_batch_norm_there_is_that_of_e3nn(device, dtype):
 
 def test_gradients_of_batch_norm_by_differences():
     """First and second, of the one that GPUs use, on the CPU."""
-    from glasslit.models.se3 import _Normalized
+    from glasslit.models.norms import _Normalized
 
     norm = BatchNorm("3x0e+2x1e").double()
     torch.manual_seed(0)

@@ -150,6 +150,8 @@ def in_this_process(parameters):
         ({"device": "tpu3"}, "device 'tpu3'"),
         ({"network": "botam", "l_max": None}, "network 'botam'; expected one of se3, ridge, bapst"),
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
+        ({"products": 4}, "products = 4; expected a number of factors"),
+        ({"network": "egnn", "attention": True}, "attention=True with network='egnn'; expected 'propensity'"),
     ],
 )
 def test_bad_parameters_are_refused_with_nothing_written(tmp_path, monkeypatch, parameters, message):

@@ -13,7 +13,7 @@ import torch
 import glasslit as gl
 from glasslit import parallel
 from glasslit.equivariance.convolution import BatchNorm1d
-from glasslit.models.se3 import BatchNorm
+from glasslit.models.norms import BatchNorm
 from tests.common import ROOT, learnable
 
 SETTINGS = {"device": "cpu", "epochs": 4, "learning_rate": 0.01}

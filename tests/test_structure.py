@@ -192,6 +192,8 @@ COVERED = {
     "cli/common": "cli/test_label",
     "cli/__main__": "cli/test_label",
     "cli/sweep": "learning/test_sweep",
+    "models/norms": "models/test_se3",
+    "learning/graphs": "learning/test_train",
     "models/ridge": "models/test_baselines",
     "simulate/files": "simulate/test_protocol",
     "simulate/fixed": "simulate/test_lanes",

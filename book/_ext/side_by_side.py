@@ -50,6 +50,7 @@ LONG = (
     "transfer",
     "label_factory",
     "ablations",
+    "inputs_and_vectors",
     "fields",
     "making_it_fast",
     "what_we_found",

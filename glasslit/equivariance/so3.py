@@ -106,6 +106,25 @@ def rotate(features: Tensor, kind: o3.Irreps, rotation: Tensor) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
+def invariants(features: Tensor, kind: o3.Irreps) -> Tensor:
+    """What of features no rotation changes: scalars as they are, and the length of each copy of a higher degree.
+
+    Parameters
+    ----------
+    features : shape (N, kind.dim)
+    kind : e3nn irreps
+
+    Returns
+    -------
+    shape (N, number of copies of all degrees)
+    """
+    parts = []
+    for (copies, irrep), block in zip(kind, features.split([mul_ir.dim for mul_ir in kind], dim=1), strict=True):
+        vectors = block.reshape(len(block), copies, irrep.dim)
+        parts.append(vectors[..., 0] if irrep.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
+    return torch.cat(parts, dim=1)
+
+
 def random_rotations(count: int, seed: int = 0) -> Tensor:
     """Uniform random proper rotations, shape (count, 3, 3), float64."""
     return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix())

@@ -118,9 +118,16 @@ def _load(path: str | Path, kind: str) -> dict[str, Any]:
 
 
 def resume(
-    path: str | Path | None, identity: str, net: PropensityNetwork, optimizer: Any, schedule: Any
+    path: str | Path | None,
+    identity: str,
+    net: PropensityNetwork,
+    optimizer: Any,
+    schedule: Any,
+    defaults: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Set net, optimizer and schedule to where a training was; its "history" and "best", empty where there is none.
+
+    ``defaults`` are those of the training settings: an older training had them where it knows no such setting.
 
     Raises
     ------
@@ -135,6 +142,7 @@ def resume(
     before, now = json.loads(state["identity"]), json.loads(identity)
     # A setting that came later had one value before: what is now its default.
     before["model"] = {f.name: f.default for f in fields(net.config)} | before["model"]
+    before["training"] = json.loads(json.dumps(dict(defaults or {}))) | before["training"]
     if before != now:
         differing = []
         for part in now:

@@ -31,6 +31,10 @@ TARGETS = ("propensity", "propensity+displacement")
 """As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
 DECODERS = ("linear", "laguerre", "film", "film+T")
 """As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""
+SMOOTH_TERMS = ("local_variance", "coarse_correlation", "local_variance+coarse_correlation")
+"""As :data:`glasslit.learning.losses.NAMES`, for the same reason."""
+TASKS = ("noise", "E_thermal", "E_IS", "u_IS")
+"""As :data:`glasslit.models.heads.PRETEXTS`, for the same reason."""
 NETWORKS = ("se3", "ridge", "bapst", "botan", "egnn", "mlp")
 """The paper's network and :data:`glasslit.models.baselines.BASELINES`, for the same reason."""
 
@@ -47,6 +51,7 @@ class Kind:
     words : what it can be besides
     many : whether it is a list; a number says how long
     names : if given, the only values that there are
+    least : if given, the smallest number that makes sense
     """
 
     type: type
@@ -55,6 +60,7 @@ class Kind:
     words: tuple[str, ...] = ()
     many: bool | int = False
     names: tuple[str, ...] = ()
+    least: float | None = None
 
     def __str__(self) -> str:
         one, several = {
@@ -65,6 +71,8 @@ class Kind:
         }[self.type]
         if self.many:
             one = f"a list of {several}" if self.many is True else f"a list of {self.many} {several}"
+        if self.least is not None:
+            one += f" of at least {self.least:g}"
         return " or ".join([one, *(repr(word) for word in self.words), *(["None"] if self.none else [])])
 
 
@@ -74,27 +82,36 @@ PARAMETERS = {
     "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
     "targets": Kind(str, "propensity", names=TARGETS),
     "decoder": Kind(str, "film", names=DECODERS),
+    "products": Kind(int, "2"),
+    "attention": Kind(bool, "True"),
     "network": Kind(str, "se3", names=NETWORKS),
     "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
-    "layers": Kind(int, "4", none=True),
-    "channels": Kind(int, "4", none=True),
-    "l_max": Kind(int, "2", none=True),
+    "layers": Kind(int, "4", none=True, least=1),
+    "channels": Kind(int, "4", none=True, least=1),
+    "l_max": Kind(int, "2", none=True, least=0),
     "times": Kind(float, "[13, 412]", none=True, many=True),
-    "n_train": Kind(int, "4", none=True),
-    "epochs": Kind(int, "60", none=True),
+    "n_train": Kind(int, "4", none=True, least=1),
+    "epochs": Kind(int, "60", none=True, least=1),
     "learning_rate": Kind(float, "0.001", none=True),
     "betas": Kind(float, "[0.9, 0.999]", none=True, many=2),
-    "batch_size": Kind(int, "1"),
-    "num_workers": Kind(int, "2", none=True, words=("auto",)),
-    "position_noise": Kind(float, "0.01"),
-    "level_weight": Kind(float, "0.1", none=True),
-    "seed": Kind(int, "0"),
+    "batch_size": Kind(int, "1", least=1),
+    "num_workers": Kind(int, "2", none=True, words=("auto",), least=0),
+    "position_noise": Kind(float, "0.01", least=0),
+    "level_weight": Kind(float, "0.1", none=True, least=0),
+    "smooth_terms": Kind(str, "local_variance", none=True, names=SMOOTH_TERMS),
+    "smooth_weight": Kind(float, "1", least=0),
+    "smooth_length": Kind(float, "1", least=0),
+    "pretrain": Kind(str, "noise", none=True, names=TASKS),
+    "pretrain_epochs": Kind(int, "60", none=True, least=1),
+    "pretrain_noise": Kind(float, "0.05", least=0),
+    "start_from": Kind(str, "runs/NAME", none=True),
+    "seed": Kind(int, "0", least=0),
     "device": Kind(str, "cpu"),
     "shuffle_labels": Kind(bool, "True"),
     "pictures": Kind(bool, "False"),
     "out": Kind(str, "runs/NAME", none=True),
 }
-"""What each parameter of the notebook can be, in the notebook's order. Which values make sense is checked where they
+"""What each parameter of the notebook can be, in the notebook's order. Whether values go together is checked where they
 are used."""
 
 
@@ -140,7 +157,9 @@ def check_parameter(name: str, value: Any) -> Any:
     fits, found = understood(kind, value)
     if not fits:
         raise ValueError(f"{name} = {value!r}; expected {kind}{_mend(name, kind, value)}")
-    if kind.names and found not in kind.names:
+    if kind.least is not None and isinstance(found, int | float) and found < kind.least:
+        raise ValueError(f"{name} = {value!r}; expected {kind}")
+    if kind.names and found is not None and found not in kind.names:
         expected = f"expected one of {', '.join(kind.names)}"
         raise ValueError(f"{name} {found!r}; {expected}{did_you_mean(found, kind.names)}")
     return found

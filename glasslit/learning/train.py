@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,21 +17,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Data
 
 from .. import parallel
-from ..equivariance.kernels.plan import join_plans
 from ..liquid.configuration import Configuration
-from ..liquid.graph import parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..models.baselines import STRENGTHS, Ridge
-from ..models.propensity import PropensityNetwork, check_times
+from ..models.propensity import SCALES, Extra, PropensityNetwork, check_times
 from ..models.se3 import SE3GNN
 from ..names import refuse_unknown_keywords
 from .capture import plainly, runner
 from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
+from .graphs import Graphs
+from .losses import SmoothLoss, check_smooth_terms
 from .metrics import pearson
+
+ELSEWHERE = ("checkpoint", "device", "num_workers", "cuda_graphs")
+"""Settings that say where and how a training is computed, not what."""
 
 
 @refuse_unknown_keywords
@@ -51,6 +52,8 @@ class TrainConfig:
     position_noise : standard deviation of Gaussian noise on the training positions, sigma_AA, drawn anew each epoch
     level_weight : None: errors are squared in units of the training set's spread. A number: in units of the spread
         within each configuration and type, whose mean error is set apart and counts that much
+    smooth_terms : terms of the loss against over-smoothing, one of :data:`glasslit.learning.losses.NAMES`, or None
+    smooth_weight, smooth_length : of each of these terms in the loss; of its coarse-graining, sigma_AA
     seed : of the order of graphs, of dropout and of the noise
     device : "auto" (CUDA where there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps"
     cuda_graphs : record the step of each configuration as a CUDA graph (:mod:`glasslit.learning.capture`): the same
@@ -72,6 +75,9 @@ class TrainConfig:
     num_workers: int | None = None
     position_noise: float = 0.0
     level_weight: float | None = None
+    smooth_terms: str | None = None
+    smooth_weight: float = 1.0
+    smooth_length: float = 1.0
     seed: int = 0
     device: str = "auto"
     cuda_graphs: bool = False
@@ -82,16 +88,16 @@ class TrainConfig:
             value = getattr(self, name)
             if (name, value) != ("num_workers", None) and (not isinstance(value, int) or value < least):
                 raise ValueError(f"{name} = {value!r}; expected a whole number of at least {least}")
-        for name in ("learning_rate", "weight_decay", "position_noise", "level_weight"):
+        positive = {"learning_rate": "above 0", "smooth_length": "above 0"}
+        for name in (*positive, "weight_decay", "position_noise", "level_weight", "smooth_weight"):
             value = getattr(self, name)
-            number = isinstance(value, int | float) and (value > 0 or (value == 0 and name != "learning_rate"))
+            number = isinstance(value, int | float) and (value > 0 or (value == 0 and name not in positive))
             if not number and (name, value) != ("level_weight", None):
-                allowed = {"learning_rate": "above 0", "level_weight": "of at least 0, or None"}.get(
-                    name, "of at least 0"
-                )
+                allowed = (positive | {"level_weight": "of at least 0, or None"}).get(name, "of at least 0")
                 raise ValueError(f"{name} = {value!r}; expected a number {allowed}")
         if not isinstance(self.cuda_graphs, bool):
             raise ValueError(f"cuda_graphs = {self.cuda_graphs!r}; expected True or False")
+        check_smooth_terms(self.smooth_terms)
         betas = self.betas if isinstance(self.betas, list | tuple) else ()
         if len(betas) != 2 or not all(isinstance(b, int | float) and 0 <= b < 1 for b in betas):
             raise ValueError(f"betas = {self.betas!r}; expected two numbers from 0 to less than 1, as (0.99, 0.999)")
@@ -119,83 +125,15 @@ class EpochRecord:
     best: bool
 
 
-class _Graphs:
-    """The graphs of a set of configurations: held in memory, or made when they are needed.
-
-    Parameters
-    ----------
-    net : says what graphs it looks at
-    configurations : the set
-    num_workers, seed : of :class:`TrainConfig`
-    noise : standard deviation on the positions, sigma_AA; then graphs are made when they are needed
-    """
-
-    def __init__(
-        self,
-        net: PropensityNetwork,
-        configurations: Sequence[Configuration],
-        num_workers: int | None,
-        seed: int,
-        noise: float = 0.0,
-    ) -> None:
-        self.configurations, self.num_workers, self.seed, self.noise = configurations, num_workers, seed, noise
-        self.device = net.target_mean.device
-        self.held = [net.graph(c) for c in configurations] if num_workers is None and not noise else None
-        self.net = copy.deepcopy(net).to("cpu" if num_workers else self.device)  # workers see no GPU
-
-    def __len__(self) -> int:
-        return len(self.configurations)
-
-    def __getitem__(self, which: tuple[int, int]) -> Data:
-        """The graph of an epoch and a configuration, by their numbers; noise depends on these and the seed alone."""
-        epoch, k = which
-        if self.held is not None:
-            return self.held[k]
-        c = self.configurations[k]
-        if self.noise:
-            field = parse_inputs(self.net.config.inputs).positions
-            positions = required(c, field)
-            drawn = np.random.default_rng([self.seed, epoch, k]).normal(scale=self.noise, size=positions.shape)
-            c = c.replace(**{field: positions + drawn})
-        return self.net.graph(c)
-
-    def batches(self, chosen: Sequence[Sequence[int]], epoch: int = 0) -> Iterator[Data]:
-        """One batch of graphs for each list of numbers; where that is one, the graph itself, which keeps its plan."""
-        numbers = [[(epoch, k) for k in each] for each in chosen]
-        if not self.num_workers:
-            for each in numbers:
-                graphs = [self[which] for which in each]
-                batch = _together(graphs)
-                if self.held is not None and len(graphs) > 1 and isinstance(self.net, SE3GNN):
-                    join_plans(batch, graphs)
-                yield batch
-            return
-        loader: DataLoader[Data] = DataLoader(
-            self,  # type: ignore[arg-type]
-            batch_sampler=numbers,
-            collate_fn=_together,
-            num_workers=self.num_workers,
-            generator=torch.Generator(),  # its own: what training draws does not depend on who makes graphs
-        )
-        for batch in loader:
-            yield batch.to(self.device)
-
-
-def _together(graphs: list[Data]) -> Data:
-    if len(graphs) == 1:
-        return graphs[0]
-    return Batch.from_data_list(graphs).to(graphs[0].vector.device)  # PyG makes some of it on the CPU, but for CUDA
-
-
 class _Loss(nn.Module):
     """What training makes small, as a module: several processes add its gradients up."""
 
-    def __init__(self, net: PropensityNetwork, level_weight: float | None) -> None:
+    def __init__(self, net: PropensityNetwork, level_weight: float | None, extra: Extra | None = None) -> None:
         super().__init__()
-        self.net, self.level_weight = net, level_weight
+        self.net, self.level_weight, self.extra = net, level_weight, extra
 
     def forward(self, batch: Data) -> Tensor:
-        return self.net.training_loss(batch, self.level_weight)
+        return self.net.training_loss(batch, self.level_weight, self.extra)
 
 
 class _Step:
@@ -288,7 +226,7 @@ def fit(
     val: Sequence[Configuration],
     config: TrainConfig | None = None,
     *,
-    standardize: bool = True,
+    standardize: bool | str = True,
 ) -> Iterator[EpochRecord]:
     """Train a network; when the iterator ends it holds the weights with the best validation score.
 
@@ -312,7 +250,8 @@ def fit(
     train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
         ``val`` chooses the epoch, nothing else
     config : :class:`TrainConfig`
-    standardize : False keeps the mean and spread that the network has, as where a trained one is trained on
+    standardize : False keeps the mean and spread that the network has, as where a trained one is trained on; "labels"
+        keeps those of the inputs, as where the features come from a network that saw other configurations
 
     Yields
     ------
@@ -333,30 +272,75 @@ def fit(
     check_times(train, net.config.n_times)
     check_times(itertools.chain(train[:1], val), net.config.n_times)
     _check_processes(net, len(train), config.batch_size)
+    smooth = check_smooth_terms(config.smooth_terms)
+    extra = SmoothLoss(smooth, config.smooth_weight, config.smooth_length) if smooth else None
+    if extra is not None and isinstance(net, Ridge):
+        raise ValueError(f"smooth_terms = {config.smooth_terms!r} with a Ridge; expected None: it takes no steps")
     device = resolve_device(config.device)
     net.to(device)
+    kept = {name: getattr(net, name).clone() for name in SCALES if hasattr(net, name)}
     if standardize:
         net.set_standardization(train)
-    graphs = _Graphs(net, train, config.num_workers, config.seed, config.position_noise)
-    unseen = _Graphs(net, val, config.num_workers, config.seed)
+    if standardize == "labels":
+        for name, value in kept.items():
+            getattr(net, name).copy_(value)
+    tell = extra.tell if extra is not None else None
+    graphs = Graphs(net, train, config.num_workers, config.seed, config.position_noise, tell)
+    unseen = Graphs(net, val, config.num_workers, config.seed)
     run = runner(config.cuda_graphs, net, device, config.batch_size, graphs.held is not None)
     own = [[k] for k in parallel.share(range(len(val)))]
     if isinstance(net, Ridge):
         yield from _fit_ridge(net, [graphs[0, k] for k in range(len(train))], [unseen[0, k] for k in range(len(val))])
         return
-    optimizer = adam(net, config)
+    loss_of: nn.Module = _Loss(net, config.level_weight, extra)
+    if parallel.several():
+        loss_of = DistributedDataParallel(loss_of, broadcast_buffers=False)  # they are the same already
+
+    def validate() -> tuple[float, float]:
+        loss, rho = _validate(net, unseen.batches(own), config.level_weight, run)
+        return loss, float(rho[TYPE_NAMES[0]].mean())
+
+    yield from epochs(net, loss_of, graphs, val, validate, config, run)
+
+
+def epochs(
+    net: Any,
+    loss_of: nn.Module,
+    graphs: Graphs,
+    val: Sequence[Configuration],
+    validate: Callable[[], tuple[float, float]],
+    config: TrainConfig,
+    run: Any,
+    about: Mapping[str, Any] | None = None,
+) -> Iterator[EpochRecord]:
+    """The loop itself: what :func:`fit` and :func:`glasslit.learning.pretrain.pretrain` have in common.
+
+    Parameters
+    ----------
+    net : what is trained and kept in the checkpoint, with the ``config`` and the ``target_mean`` of a network
+    loss_of : of a batch, with the same parameters
+    graphs : of the training configurations
+    val : the validation configurations
+    validate : their loss and score
+    config : how to train
+    run : see :func:`glasslit.learning.capture.runner`
+    about : what else must be the same for a checkpoint to belong to this training
+
+    Yields
+    ------
+    :class:`~glasslit.learning.train.EpochRecord`; at the end ``net`` holds the weights of the best epoch
+    """
+    device, n_train = net.target_mean.device, len(graphs)
+    optimizer = adam(loss_of, config)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [max(1, round(m * config.epochs)) for m in config.milestones], gamma=0.5
     )
-    elsewhere = ("checkpoint", "device", "num_workers", "cuda_graphs")  # where and how it is computed, not what
-    settings = {name: value for name, value in asdict(config).items() if name not in elsewhere}
-    identity = training_identity(net, train, val, settings, device)
-    state = resume(config.checkpoint, identity, net, optimizer, schedule)
+    settings = {name: value for name, value in asdict(config).items() if name not in ELSEWHERE} | dict(about or {})
+    identity = training_identity(net, graphs.configurations, val, settings, device)
+    known = {f.name: f.default for f in fields(config) if f.name not in ELSEWHERE}
+    state = resume(config.checkpoint, identity, net, optimizer, schedule, known)
     history: list[EpochRecord] = [EpochRecord(**r) for r in state["history"]]
     best = state["best"]
-    loss_of: nn.Module = _Loss(net, config.level_weight)
-    if parallel.several():
-        loss_of = DistributedDataParallel(loss_of, broadcast_buffers=False)  # they are the same already
     step = _Step(loss_of, optimizer, run)
     yield from history
 
@@ -368,7 +352,7 @@ def fit(
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             # Seeded anew each epoch: what a resumed training draws does not depend on when it was killed.
             torch.manual_seed((config.seed << 20) + epoch)
-            order = [parallel.share(each.tolist()) for each in torch.randperm(len(train)).split(config.batch_size)]
+            order = [parallel.share(each.tolist()) for each in torch.randperm(n_train).split(config.batch_size)]
             for batch in graphs.batches(order, epoch):
                 losses.append(step(batch))
         values = torch.stack(losses).tolist()  # read once an epoch: a GPU is not kept waiting for each
@@ -376,8 +360,7 @@ def fit(
             whole = next(v for v in values if not np.isfinite(v))
             raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
         schedule.step()
-        val_loss, rho = _validate(net, unseen.batches(own), config.level_weight, run)
-        val_rho = float(rho[TYPE_NAMES[0]].mean())
+        val_loss, val_rho = validate()
         is_best = best is None or val_rho > max(r.val_rho for r in history)
         if is_best:
             best = {name: value.detach().clone() for name, value in net.state_dict().items()}

@@ -2,7 +2,9 @@ r"""What a network predicts of each particle beside its propensity: one head for
 
 A head reads the equivariant features of the last layer, so that it may answer with a vector as well as with a number.
 ``ModelConfig.targets`` names the heads of a network; training, checkpoints and prediction ask each for what they need
-and know none by its name. A new head is a subclass of :class:`Head` in :data:`HEADS`.
+and know none by its name. A new head is a subclass of :class:`Head` in :data:`HEADS`, or in :data:`PRETEXTS` if its
+label comes with the structure and needs no simulation: such heads teach features before there are labels
+(:mod:`glasslit.learning.pretrain`).
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from ..equivariance.so3 import invariants
 from ..liquid.configuration import Configuration
-from ..liquid.graph import required
+from ..liquid.graph import VECTORS, node_vectors, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..names import did_you_mean
 
@@ -33,8 +36,14 @@ class Head(nn.Module):
     n_times : number of times predicted at once
     """
 
+    name: str
+    """Of the target."""
     field: str
     """Of :class:`~glasslit.Configuration`, with the label."""
+    given_by: tuple[str, ...] = ()
+    """Inputs that hold the label: a network that sees one of them has nothing to learn from it."""
+    needs_noise = False
+    """Whether it learns from noise that is put on the positions."""
     irreps: o3.Irreps
     """How the prediction at one time turns with the liquid."""
     spread: Tensor
@@ -51,13 +60,31 @@ class Head(nn.Module):
         """Prediction in units of the training labels' spread, per type and time; shape (N, T, irreps.dim)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to predict: define standardized")
 
+    def label_seen(self, configuration: Configuration, noise: np.ndarray | None) -> np.ndarray:
+        """What is to be learned where noise is on the positions: by default what the configuration says without it.
+
+        Parameters
+        ----------
+        configuration : without the noise
+        noise : shape (N, 3), in units of its standard deviation; None where there is none
+
+        Returns
+        -------
+        shape (N, T, irreps.dim)
+        """
+        return self.label(configuration)
+
+    def scaled(self, label: Tensor, types: Tensor) -> Tensor:
+        """A label in the units of :meth:`standardized`; shape (N, T, irreps.dim)."""
+        return label / self.spread[types][..., None]
+
     def forward(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
         """Prediction in the units of the label, shape (N, T, irreps.dim)."""
         return self.spread[types][..., None] * self.standardized(features, inputs, types)
 
     def loss(self, features: Tensor, inputs: Tensor, types: Tensor, label: Tensor) -> Tensor:
         """Squared error in units of the spread: mean over components and particles, summed over times."""
-        error = self.standardized(features, inputs, types) - label / self.spread[types][..., None]
+        error = self.standardized(features, inputs, types) - self.scaled(label, types)
         return error.square().mean(dim=2).sum(dim=1).mean()
 
     @torch.no_grad()
@@ -74,8 +101,8 @@ class Head(nn.Module):
         self.spread.copy_(torch.as_tensor(np.where(found > 0, found, 1.0)))
 
 
-class Displacement(Head):
-    r"""The mean displacement vector of each particle, sigma_AA: where it goes, and not only how far.
+class VectorHead(Head):
+    r"""Base of heads that predict a vector of each particle at each time; a subclass defines the label.
 
     .. math:: d_i(t) = \sum_c w^{t}_{c}\, h^{1}_{i,c} + \sum_k v^{t}_k\, u_{i,k}
 
@@ -89,22 +116,17 @@ class Displacement(Head):
         If the features hold no vectors (l_max = 0).
     """
 
-    field = "mean_displacement"
     irreps = o3.Irreps("1x1e")
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
         if o3.Irreps(irreps_features).count("1e") == 0:
             raise ValueError(
-                "target 'displacement' with l_max = 0; expected l_max of at least 1: scalars have no direction"
+                f"target {self.name!r} with l_max = 0; expected l_max of at least 1: scalars have no direction"
             )
         self.where = [_vectors(irreps_features), _vectors(irreps_inputs)]
         n_vectors = sum(len(columns) for columns in self.where) // 3
         self.weight = nn.Parameter(0.1 / n_vectors**0.5 * torch.randn(len(TYPE_NAMES), n_times, n_vectors))
-
-    def label(self, configuration: Configuration) -> np.ndarray:
-        """The mean displacement over the runs, shape (N, T, 3)."""
-        return required(configuration, self.field).transpose(1, 0, 2)
 
     def standardized(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
         """A sum of vectors for each time, shape (N, T, 3)."""
@@ -113,6 +135,129 @@ class Displacement(Head):
         every_type = torch.einsum("nvx,stv->nstx", vectors, self.weight)
         own = types[:, None, None, None].expand(-1, 1, *every_type.shape[2:])
         return every_type.gather(1, own)[:, 0]
+
+
+class Displacement(VectorHead):
+    """The mean displacement vector of each particle, sigma_AA: where it goes, and not only how far."""
+
+    name = "displacement"
+    field = "mean_displacement"
+
+    def label(self, configuration: Configuration) -> np.ndarray:
+        """The mean displacement over the runs, shape (N, T, 3)."""
+        return required(configuration, self.field).transpose(1, 0, 2)
+
+
+class InherentDisplacement(VectorHead):
+    """The vector from each particle to its inherent position, sigma_AA."""
+
+    name = "u_IS"
+    field = "inherent_positions"
+    given_by = ("u_IS",)
+
+    def label(self, configuration: Configuration) -> np.ndarray:
+        """The vector, by minimum image, shape (N, 1, 3)."""
+        return node_vectors(configuration, VECTORS["u_IS"])[:, None]
+
+
+class Noise(VectorHead):
+    r"""The Gaussian noise that was put on the positions, in units of its standard deviation s.
+
+    Each coordinate of each particle gets a normal number of its own. Of all predictions that depend on the noisy
+    positions x' alone, the one with the smallest squared error is the mean of the noise, given x', and (Tweedie's
+    formula; Vincent, Neural Computation 23, 1661, 2011)
+
+    .. math:: \langle \varepsilon \,|\, x' \rangle = - s \, \nabla \log p_s(x'), \qquad
+        p_s(x') \propto \int p(x) \, e^{-|x' - x|^2 / 2 s^2} \, dx
+
+    Thermal positions in equilibrium are draws from the Boltzmann distribution p. What is learned is therefore the score
+    of a *smoothed* Boltzmann distribution, and not of that itself, which is the force in units of the temperature,
+    F / k_B T. Both agree as s goes to 0: where s is small against the distances over which a particle's cage pushes
+    back, about 0.1 sigma_AA. There are two more differences. A network sees a particle's surroundings alone, so that it
+    learns the score of these, averaged over everything further away; and given energies are conditions, as in
+    p(x | E). Inherent positions are no draws from the Boltzmann distribution: minima have no volume, and the score of
+    their smoothed distribution has no limit as s goes to 0. There the network learns the way back to the minimum.
+
+    The vector to the inherent position, taken from where the noise has moved a particle, holds the noise.
+    """
+
+    name = "noise"
+    field = "positions"
+    given_by = ("u_IS",)
+    needs_noise = True
+
+    def label(self, configuration: Configuration) -> np.ndarray:
+        """Refused: a configuration alone does not know the noise."""
+        raise ValueError("the noise is no property of a configuration; expected label_seen(configuration, noise)")
+
+    def label_seen(self, configuration: Configuration, noise: np.ndarray | None) -> np.ndarray:
+        """The noise, shape (N, 1, 3)."""
+        if noise is None:
+            raise ValueError("no noise on the positions; expected some, to be found again: choose noise above 0")
+        return noise[:, None]
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Nothing to do: the unit is the noise's own standard deviation."""
+
+
+class ScalarHead(Head):
+    """Base of heads that predict a number of each particle, linearly from its invariants; a subclass says which field.
+
+    The label is counted from its mean over the training particles of a type.
+    """
+
+    irreps = o3.Irreps("1x0e")
+    center: Tensor
+
+    def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
+        super().__init__(irreps_features, irreps_inputs, n_times)
+        self.irreps_features = o3.Irreps(irreps_features)
+        n_invariants = sum(kind.mul for kind in self.irreps_features)
+        self.weight = nn.Parameter(0.1 / n_invariants**0.5 * torch.randn(len(TYPE_NAMES), n_invariants))
+        self.register_buffer("center", torch.zeros(len(TYPE_NAMES), n_times))
+
+    def label(self, configuration: Configuration) -> np.ndarray:
+        """The number, shape (N, 1, 1)."""
+        return required(configuration, self.field)[:, None, None]
+
+    def standardized(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
+        """Shape (N, 1, 1)."""
+        return (invariants(features, self.irreps_features) * self.weight[types]).sum(dim=1)[:, None, None]
+
+    def scaled(self, label: Tensor, types: Tensor) -> Tensor:
+        """As every head's, counted from the mean."""
+        return super().scaled(label - self.center[types][..., None], types)
+
+    def forward(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
+        """As every head's, counted from zero."""
+        return self.center[types][..., None] + super().forward(features, inputs, types)
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Take mean and spread of the labels, per type, from training configurations."""
+        labels = np.concatenate([self.label(c)[:, 0, 0] for c in configurations]).astype(np.float64)
+        types = np.concatenate([c.types for c in configurations])
+        for kind in np.unique(types):
+            self.center[kind] = float(labels[types == kind].mean())
+            spread = float(labels[types == kind].std())
+            self.spread[kind] = spread if spread > 1e-12 * (1 + abs(float(self.center[kind]))) else 1.0
+
+
+class ThermalEnergy(ScalarHead):
+    """The potential energy of each particle where it is, epsilon_AA."""
+
+    name = "E_thermal"
+    field = "potential_energy_thermal"
+    given_by = ("E_thermal",)
+
+
+class InherentEnergy(ScalarHead):
+    """The potential energy of each particle in the inherent structure, epsilon_AA."""
+
+    name = "E_IS"
+    field = "potential_energy_inherent"
+    given_by = ("E_IS",)
 
 
 def _vectors(irreps: o3.Irreps) -> list[int]:
@@ -128,6 +273,10 @@ def _vectors(irreps: o3.Irreps) -> list[int]:
 
 HEADS: dict[str, type[Head]] = {"displacement": Displacement}
 """By the name of the target."""
+PRETEXTS: dict[str, type[Head]] = {
+    kind.name: kind for kind in (Noise, ThermalEnergy, InherentEnergy, InherentDisplacement)
+}
+"""By name: heads whose labels need no simulation."""
 TARGETS = (PROPENSITY, *(f"{PROPENSITY}+{name}" for name in HEADS))
 """What a network may predict: the propensity, alone or with one further target."""
 

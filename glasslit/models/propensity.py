@@ -6,7 +6,7 @@ says what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast, overload
 
 import numpy as np
@@ -23,6 +23,10 @@ from .conditions import conditions
 from .heads import PROPENSITY, Head
 
 N_TYPES = len(TYPE_NAMES)
+Extra = Callable[["PropensityNetwork", Data, Tensor], Tensor]
+"""A further term of the loss: of a network, a graph with labels, and the standardized prediction, shape (N, T)."""
+SCALES = ("energy_mean", "energy_std", "vector_std")
+"""Buffers with the standardization of inputs; a network without vectors lacks the last."""
 
 
 class PropensityNetwork(nn.Module):
@@ -134,7 +138,9 @@ class PropensityNetwork(nn.Module):
         """The graph's labels in the units of :meth:`standardized`; shape (N, T)."""
         return (graph.y - self.target_mean[graph.types]) / self.target_std[graph.types]
 
-    def loss(self, graph: Data, prediction: Tensor, level_weight: float | None = None) -> Tensor:
+    def loss(
+        self, graph: Data, prediction: Tensor, level_weight: float | None = None, extra: Extra | None = None
+    ) -> Tensor:
         """Squared error summed over times, averaged over particles, each (type, time) on its own scale.
 
         Parameters
@@ -142,24 +148,27 @@ class PropensityNetwork(nn.Module):
         graph : with labels
         prediction : as :meth:`standardized` gives it, shape (N, T)
         level_weight : see :class:`~glasslit.learning.train.TrainConfig`
+        extra : what is added to it, from the network, the graph and the prediction, as
+            :class:`glasslit.learning.losses.SmoothLoss`
         """
+        if extra is not None:
+            return self.loss(graph, prediction, level_weight) + extra(self, graph, prediction)
         labels = self.standardize(graph)
         error = prediction - labels
         if level_weight is None:
             return error.square().sum(dim=1).mean()
-        group = graph.types if graph.batch is None else graph.types + N_TYPES * graph.batch
-        groups = N_TYPES * (1 if graph.batch is None else graph.num_graphs)
+        group, groups = groups_of(graph)
 
         def mean(values: Tensor) -> Tensor:
-            return _group_means(values, group, groups)
+            return group_means(values, group, groups)
 
         level, variance = mean(error), mean((labels - mean(labels)).square())
         scale = torch.where(variance > 1e-12, variance, 1.0)
         return (((error - level).square() + level_weight * level.square()) / scale).sum(dim=1).mean()
 
-    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+    def training_loss(self, graph: Data, level_weight: float | None = None, extra: Extra | None = None) -> Tensor:
         """What training makes small: :meth:`loss`, unless a network learns from more than the labels."""
-        return self.loss(graph, self.standardized(graph), level_weight)
+        return self.loss(graph, self.standardized(graph), level_weight, extra)
 
     @torch.no_grad()
     def set_standardization(self, configurations: Sequence[Configuration]) -> None:
@@ -188,20 +197,46 @@ class PropensityNetwork(nn.Module):
         energies = np.concatenate([e for _, _, e, _ in each]).astype(np.float64) if energy else None
         vectors = np.concatenate([u for _, _, _, u in each]) if vector else None
         for k in range(N_TYPES):
+            if np.any(types == k):
+                self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
+                self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
+        self._scale_inputs(types, energies, vectors)
+        for _, head in self.further():
+            head.set_standardization(configurations)
+        self.label_times.copy_(torch.tensor(times))
+        self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
+
+    @torch.no_grad()
+    def set_input_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Take mean and spread of the inputs alone, per type, from configurations that need no labels.
+
+        Raises
+        ------
+        ValueError
+            If there is no configuration, or an input is missing.
+        """
+        if not configurations:
+            raise ValueError("no configurations; expected at least one, to take the scale of the inputs from")
+        _, energy, vector = parse_inputs(self.config.inputs)
+        types = np.concatenate([c.types for c in configurations])
+        energies = [required(c, energy) for c in configurations] if energy else None
+        vectors = [node_vectors(c, vector) for c in configurations] if vector else None
+        self._scale_inputs(
+            types,
+            np.concatenate(energies).astype(np.float64) if energies else None,
+            np.concatenate(vectors) if vectors else None,
+        )
+
+    def _scale_inputs(self, types: np.ndarray, energies: np.ndarray | None, vectors: np.ndarray | None) -> None:
+        for k in range(N_TYPES):
             if not np.any(types == k):
                 continue
-            self.target_mean[k] = torch.as_tensor(labels[types == k].mean(axis=0))
-            self.target_std[k] = torch.as_tensor(_spread(labels[types == k]))
             if energies is not None:
                 self.energy_mean[k] = float(energies[types == k].mean())
                 self.energy_std[k] = float(_spread(energies[types == k]))
             if vectors is not None:  # its mean is left: to take it away would turn with nothing
                 length = float(np.sqrt(np.square(vectors[types == k]).mean()))
                 self.vector_std[k] = length if length > 0 else 1.0
-        for _, head in self.further():
-            head.set_standardization(configurations)
-        self.label_times.copy_(torch.tensor(times))
-        self.trained_on = conditions(configurations, self.config.cutoff, self.config.inputs)
 
     @overload
     def predict(self, configuration: Configuration, target: str = PROPENSITY) -> np.ndarray: ...
@@ -274,7 +309,14 @@ def _no_configuration(value: Any) -> str:
     )
 
 
-def _group_means(values: Tensor, group: Tensor, groups: int) -> Tensor:
+def groups_of(graph: Data) -> tuple[Tensor, int]:
+    """Which type of which configuration each particle is, as a number of shape (N,), and how many such there are."""
+    if graph.batch is None:
+        return graph.types, N_TYPES
+    return graph.types + N_TYPES * graph.batch, N_TYPES * graph.num_graphs
+
+
+def group_means(values: Tensor, group: Tensor, groups: int) -> Tensor:
     """Mean over the rows of each group, in the place of each row; shape of the values."""
     if values.device.type == "cpu":
         return scatter(values, group, dim_size=groups, reduce="mean")[group]

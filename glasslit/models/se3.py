@@ -8,26 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, cast
 
-import e3nn.nn
 import numpy as np
 import torch
 from e3nn import o3
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch_geometric.data import Data
 
-from .. import parallel
+from ..equivariance.attention import EdgeScore
 from ..equivariance.convolution import SE3Convolution, bessel_basis
 from ..equivariance.kernels import check_kernel
-from ..equivariance.so3 import spherical_harmonics
+from ..equivariance.products import SymmetricProduct, check_products
+from ..equivariance.so3 import invariants, spherical_harmonics
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
 from .decoders import DECODERS, Decoder, check_decoder, straight, temperature_of
 from .heads import HEADS, PROPENSITY, parse_targets
-from .propensity import PropensityNetwork, label_of
+from .norms import BatchNorm
+from .propensity import Extra, PropensityNetwork, label_of
 
 
 @refuse_unknown_keywords
@@ -45,6 +45,9 @@ class ModelConfig:
     targets : what it predicts, one of :data:`glasslit.models.heads.TARGETS`
     target_weight : of each further target in the loss; the propensity counts 1
     decoder : from invariants to propensities, one of :data:`glasslit.models.decoders.DECODERS`; "linear" is the paper's
+    products : factors of the products of features after each convolution, 1 (none, as in the paper), 2 or 3; see
+        :class:`glasslit.equivariance.products.SymmetricProduct`
+    attention : whether a score weights each message; see :class:`glasslit.equivariance.attention.EdgeScore`
     n_times : number of times predicted at once
     n_basis : Bessel functions
     hidden : width of the radial network
@@ -72,6 +75,8 @@ class ModelConfig:
     targets: str = PROPENSITY
     target_weight: float = 1.0
     decoder: str = "linear"
+    products: int = 1
+    attention: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -93,106 +98,14 @@ class ModelConfig:
             raise ValueError(f"inputs {self.inputs!r} with l_max = 0; expected at least 1, which sees the vector")
         check_kernel(self.kernel)
         check_decoder(self.decoder)
+        check_products(self.products, self.l_max)
+        if not isinstance(self.attention, bool):
+            raise ValueError(f"attention = {self.attention!r}; expected True or False")
 
     @classmethod
     def laptop(cls, **changes: Any) -> ModelConfig:
         """A small preset that trains in minutes on two CPU cores."""
         return cls(**({"layers": 3, "channels": 4, "l_max": 2} | changes))
-
-
-class BatchNorm(e3nn.nn.BatchNorm):
-    """e3nn's equivariant batch norm, over the particles of all processes that train together.
-
-    e3nn goes through it degree by degree, in some 120 small operations with their gradients. Here all degrees are
-    normalized at once: in training the same up to rounding, in evaluation bit for bit.
-    """
-
-    feature: Tensor
-    members: Tensor
-    places: Tensor
-    sizes: Tensor
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, irreps: o3.Irreps | str, momentum: float = 0.1) -> None:
-        super().__init__(o3.Irreps(irreps), momentum=momentum)
-        sizes = torch.tensor([k.ir.dim for k in self.irreps for _ in range(k.mul)])  # of each copy of each degree
-        scalar = torch.tensor([k.ir.is_scalar() for k in self.irreps for _ in range(k.mul)])
-        feature = torch.arange(len(sizes)).repeat_interleave(sizes)  # that each column belongs to
-        members = torch.eye(len(sizes))[feature].T.contiguous()  # whole numbers, which are exact in any precision
-        known = {"feature": feature, "members": members, "places": members[scalar], "sizes": sizes.to(members)}
-        for name, value in known.items():
-            self.register_buffer(name, value, persistent=False)
-
-    def forward(self, h: Tensor) -> Tensor:
-        """h (N, irreps.dim), normalized."""
-        if not self.training:
-            scale = ((self.running_var + self.eps).pow(-0.5) * self.weight).index_select(0, self.feature)
-            return (h - self.running_mean @ self.places) * scale + self.bias @ self.places
-        if not parallel.several():
-            out, mean, variance = _Normalized.apply(h, self.weight, self.bias, self)
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance, self.momentum)
-            return out
-        scalar = torch.tensor([k.ir.l == 0 for k in self.irreps for _ in range(k.dim)], device=h.device)
-        center = parallel.mean(h) * scalar
-        blocks = parallel.mean((h - center).square()).split([k.dim for k in self.irreps])
-        norm = torch.cat([b.reshape(k.mul, k.ir.dim).mean(dim=1) for b, k in zip(blocks, self.irreps, strict=True)])
-        statistics = {"running_mean": center[scalar], "running_var": norm}
-        with torch.no_grad():
-            for name, value in statistics.items():
-                getattr(self, name).lerp_(value, self.momentum)
-        self.eval()  # what e3nn does with running statistics, done with these
-        try:
-            return functional_call(self, statistics, (h,))
-        finally:
-            self.train()
-
-
-class _Normalized(torch.autograd.Function):
-    """Features less the mean of their scalars, in units of their spread, with weight and bias; mean and variance."""
-
-    @staticmethod
-    def forward(ctx: Any, h: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> tuple[Tensor, Tensor, Tensor]:
-        mean = norm.places @ h.mean(dim=0)
-        centered = h - mean @ norm.places
-        squares = torch.linalg.vector_norm(centered, dim=0).square()
-        variance = (norm.members @ squares) / (len(h) * norm.sizes)
-        inverse = (variance + norm.eps).rsqrt()
-        scale = (inverse * weight).index_select(0, norm.feature)
-        ctx.save_for_backward(h, weight, bias, centered, inverse, scale)
-        ctx.norm = norm
-        ctx.mark_non_differentiable(mean, variance)
-        ctx.set_materialize_grads(False)
-        return torch.addcmul(bias @ norm.places, centered, scale), mean, variance
-
-    @staticmethod
-    def backward(ctx: Any, upstream: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
-        if upstream is None:
-            return None, None, None, None
-        h, weight, bias, centered, inverse, scale = ctx.saved_tensors
-        norm = ctx.norm
-        if torch.is_grad_enabled():  # to be differentiated once more: by way of the definition
-            inputs = [t for t, wanted in zip((h, weight, bias), ctx.needs_input_grad, strict=False) if wanted]
-            out = _normalized(h, weight, bias, norm)
-            found = iter(torch.autograd.grad(out, inputs, upstream, create_graph=True))
-            return (*(next(found) if wanted else None for wanted in ctx.needs_input_grad[:3]), None)
-        along = norm.members @ (upstream * centered).sum(dim=0)
-        total = upstream.sum(dim=0)
-        on_scalars = norm.places @ total
-        pull = along * weight * inverse.pow(3) / (len(h) * norm.sizes)
-        shift = (on_scalars / len(h)) @ norm.places * scale
-        dh = torch.addcmul(-shift, upstream, scale).addcmul_(centered, pull.index_select(0, norm.feature), value=-1)
-        return dh, along * inverse, on_scalars, None
-
-
-def _normalized(h: Tensor, weight: Tensor, bias: Tensor, norm: BatchNorm) -> Tensor:
-    """What :class:`_Normalized` computes, as PyTorch differentiates it."""
-    centered = h - norm.places @ h.mean(dim=0) @ norm.places
-    variance = norm.members @ centered.square().mean(dim=0) / norm.sizes
-    scale = ((variance + norm.eps).rsqrt() * weight).index_select(0, norm.feature)
-    return centered * scale + bias @ norm.places
 
 
 class SE3GNN(PropensityNetwork):
@@ -232,6 +145,14 @@ class SE3GNN(PropensityNetwork):
         self.decoder = DECODERS[config.decoder](self.n_invariants, config.n_times)
         for name in parse_targets(config.targets):
             self.heads[name] = HEADS[name](self.irreps, self.irreps_inputs, config.n_times)
+        # Drawn last: with the same seed, all else begins as in a network without them.
+        self.products, self.scores = nn.ModuleList(), nn.ModuleList()
+        for _ in range(config.layers if config.products > 1 else 0):
+            norm = BatchNorm(self.irreps, momentum=config.batch_norm_momentum)
+            product = SymmetricProduct(config.channels, config.l_max, config.products)
+            self.products.append(nn.Sequential(norm, product))  # cubes of numbers that are not of order one run away
+        kinds = [cast(SE3Convolution, c).coupling.irreps_in for c in self.convolutions]
+        self.scores.extend(EdgeScore(kind, config.n_basis) for kind in kinds if config.attention)
 
     def node_inputs(self, graph: Data) -> Tensor:
         """Scalars of each particle, and its vector where ``inputs`` names one: shape (N, self.irreps_inputs.dim)."""
@@ -257,7 +178,13 @@ class SE3GNN(PropensityNetwork):
     def layer(self, number: int, h: Tensor | None, x: Tensor, edges: tuple[Tensor, Tensor], graph: Data) -> Tensor:
         """Features after one layer, (N, self.irreps.dim), from those before it (None before the first) and inputs."""
         incoming = x if h is None else torch.cat([h, x], dim=1)
-        change = self.norms[number](self.convolutions[number](incoming, *edges, graph))
+        harmonics, basis = edges
+        if self.config.attention:  # a message is linear in its edge's harmonics
+            harmonics = harmonics * self.scores[number](incoming, basis, graph)
+        change = self.convolutions[number](incoming, harmonics, basis, graph)
+        if self.config.products > 1:
+            change = self.products[number](change)
+        change = self.norms[number](change)
         return change if h is None else h + change
 
     def invariants(self, graph: Data) -> Tensor:
@@ -266,11 +193,7 @@ class SE3GNN(PropensityNetwork):
 
     def invariants_of(self, features: Tensor) -> Tensor:
         """The same, of features that are at hand."""
-        parts = []
-        for kind, block in zip(self.irreps, features.split([k.dim for k in self.irreps], dim=1), strict=True):
-            vectors = block.reshape(len(block), kind.mul, kind.ir.dim)
-            parts.append(vectors[..., 0] if kind.ir.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
-        return torch.cat(parts, dim=1)
+        return invariants(features, self.irreps)
 
     def tell(self, graph: Data, configuration: Configuration) -> Data:
         """As every network's, and the temperature of each particle's liquid where the decoder reads it."""
@@ -300,12 +223,11 @@ class SE3GNN(PropensityNetwork):
         found = {PROPENSITY: self.target_mean[types] + self.target_std[types] * standardized}
         return found | {name: head(features, inputs, types) for name, head in self.further()}
 
-    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+    def training_loss(self, graph: Data, level_weight: float | None = None, extra: Extra | None = None) -> Tensor:
         """Squared error of the propensity, and of each further target with its weight."""
         features, inputs = self.features(graph), self.node_inputs(graph)
-        loss = self.loss(
-            graph, self.decoded(self.invariants_of(features), graph.types, graph.get("temperature")), level_weight
-        )
+        prediction = self.decoded(self.invariants_of(features), graph.types, graph.get("temperature"))
+        loss = self.loss(graph, prediction, level_weight, extra)
         for name, head in self.further():
             if label_of(name) not in graph:
                 raise ValueError(
@@ -375,18 +297,23 @@ class SE3GNN(PropensityNetwork):
         super()._load_from_state_dict(state_dict, prefix, *arguments)
 
     def count_parameters(self) -> dict[str, int]:
-        """Trainable numbers by part: radial, mixing, decoder, batch_norm (the equivariant one's weights), each head."""
+        """Trainable numbers by part: radial, mixing, decoder, batch_norm (the equivariant one's weights), each head.
+
+        Products, with the norms before them, and attention stand there if there are any.
+        """
 
         def count(modules: Any) -> int:
             return sum(p.numel() for module in modules for p in module.parameters())
 
-        heads = {name: count([head]) for name, head in self.heads.items()}
+        further = {name: count([head]) for name, head in self.heads.items()}
+        further |= {"products": count(self.products)} if self.config.products > 1 else {}
+        further |= {"attention": count(self.scores)} if self.config.attention else {}
         return {
             "radial": count(c.radial for c in self.convolutions),
             "mixing": count(c.mixing for c in self.convolutions),
             "decoder": count([self.decoder]),
             "batch_norm": count(self.norms),
-            **heads,
+            **further,
         }
 
 

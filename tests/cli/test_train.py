@@ -104,11 +104,12 @@ def test_a_file_of_parameters_gives_way_to_options(tmp_path):
     ("words", "message"),
     [
         (["-T", "hot"], "-T hot; expected a number, as in -T 0.44"),
+        (["--epochs", "0"], "epochs = 0; expected a whole number of at least 1 or None"),
         (["--times", "soon"], "--times soon; expected a list of numbers or None, as in --times 13 412"),
         (["--betas", "0.9"], "--betas 0.9; expected a list of 2 numbers or None, as in --betas 0.9 0.999"),
         (["--pictures", "maybe"], "--pictures maybe; expected True or False, as in --pictures yes or --pictures no"),
         (["--no-pictures", "yes"], "--no-pictures yes; expected --no-pictures alone"),
-        (["--l-max", "2.5"], "--l-max 2.5; expected a whole number or None, as in --l-max 2"),
+        (["--l-max", "2.5"], "--l-max 2.5; expected a whole number of at least 0 or None, as in --l-max 2"),
         (
             ["--network", "botam"],
             "network 'botam'; expected one of se3, ridge, bapst, botan, egnn, mlp; did you mean 'b",

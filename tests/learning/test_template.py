@@ -8,8 +8,8 @@ import tomllib
 import nbformat
 import pytest
 
-from glasslit.learning import template
-from glasslit.learning.parameters import DECODERS, INPUTS, NETWORKS, PARAMETERS, TARGETS
+from glasslit.learning import losses, template
+from glasslit.learning.parameters import DECODERS, INPUTS, NETWORKS, PARAMETERS, SMOOTH_TERMS, TARGETS, TASKS
 from glasslit.liquid import graph
 from glasslit.models import decoders, heads
 from glasslit.models.baselines import BASELINES
@@ -66,6 +66,8 @@ def test_names_that_are_written_twice_agree():
     assert INPUTS == graph.INPUTS
     assert TARGETS == heads.TARGETS
     assert tuple(decoders.DECODERS) == DECODERS
+    assert losses.NAMES == SMOOTH_TERMS
+    assert tuple(heads.PRETEXTS) == TASKS
     assert ("se3", *BASELINES) == NETWORKS
 
 

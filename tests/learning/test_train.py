@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import glasslit as gl
-from glasslit.learning.train import _Graphs
+from glasslit.learning.graphs import Graphs
 from glasslit.testing import shuffle_labels
 from tests.common import ROOT, SMALL, learnable, trained
 
@@ -112,7 +112,7 @@ def test_graphs_can_be_made_where_processes_are_started_afresh():
     """On macOS and Windows workers are not forked: what makes graphs is sent to them."""
     data = gl.load("starter", T=0.50, split="train", lazy=True).map(methodcaller("at_times", [217]))
     net = gl.SE3GNN(gl.ModelConfig.laptop(n_times=1))
-    graphs = _Graphs(net, data, num_workers=2, seed=0, noise=0.01)
+    graphs = Graphs(net, data, num_workers=2, seed=0, noise=0.01)
     copied = pickle.loads(pickle.dumps(graphs))
     assert torch.equal(copied[3, 1].vector, graphs[3, 1].vector)
     assert len(pickle.dumps(graphs)) < 200_000, "configurations went along"

@@ -5,6 +5,8 @@ from torch_geometric.data import Batch
 
 import glasslit as gl
 from glasslit import so3
+from glasslit.learning.transfer import refit_decoder
+from glasslit.prediction import predict_in_blocks
 from glasslit.testing import BROKEN, assert_equivariant, equivariance_error, random_liquid
 
 
@@ -195,7 +197,11 @@ def test_second_derivatives_exist(small_net, liquid):
 
 
 @pytest.mark.parametrize(
-    "change", [{"layers": 0}, {"channels": 2.5}, {"l_max": -1}, {"cutoff": 0}, {"dropout": 1.0}, {"inputs": "x"}]
+    "change",
+    [
+        *({"layers": 0}, {"channels": 2.5}, {"l_max": -1}, {"cutoff": 0}, {"dropout": 1.0}, {"inputs": "x"}),
+        *({"products": 0}, {"products": 4}, {"products": 2, "l_max": 5}, {"attention": 1}),
+    ],
 )
 def test_bad_sizes_are_refused(change):
     with pytest.raises(ValueError, match="expected"):
@@ -251,3 +257,123 @@ def test_a_step_keeps_no_weight_of_an_edge():
     assert max(t[0].numel() for t in of_edges) == 16
     once, each_layer = 16 + 10, 3 * 16  # harmonics and radial functions; after ReLU, the mask, after dropout
     assert sum(t[0].numel() for t in of_edges) <= once + 3 * each_layer
+
+
+BODY = [{"products": 2}, {"products": 3}, {"attention": True}, {"products": 3, "attention": True}]
+
+
+def with_body(liquid, dtype=torch.float64, **sizes):
+    """An untrained network with products or attention, its batch norms with something learned."""
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig(**({"layers": 2, "channels": 3, "l_max": 2, "n_times": 2} | sizes))).to(dtype)
+    net.set_standardization([liquid])
+    with torch.no_grad():
+        net.decoder.weight.normal_()
+        for _ in range(3):
+            net(net.graph(liquid))
+    return net.eval()
+
+
+@pytest.mark.parametrize("sizes", BODY)
+def test_products_and_attention_turn_with_the_liquid(sizes, liquid):
+    net = with_body(liquid, inputs="thermal+E_IS+u_IS", **sizes)
+    graph = net.graph(liquid)
+    assert_equivariant(net.features, graph, net.irreps)
+    assert_equivariant(net, graph, "2x0e")
+    order = np.random.default_rng(0).permutation(liquid.n_particles)
+    names = ("positions", "inherent_positions", "types", "potential_energy_inherent")
+    shuffled = liquid.replace(
+        **{name: getattr(liquid, name)[order] for name in names},
+        potential_energy_thermal=None, propensity=None, propensity_half=None,
+    )  # fmt: skip
+    assert relative_change(net, liquid, shuffled, order) < 1e-10
+    for name in BROKEN:
+        broken = BROKEN[name](net)
+        broken.train()
+        broken(graph)
+        with pytest.raises(AssertionError, match="relative equivariance error"):
+            assert_equivariant(broken.eval(), graph, "2x0e")
+
+
+def test_products_of_components_are_no_products_of_vectors(liquid):
+    """Negative control: each component times itself."""
+    net = with_body(liquid, products=2)
+    net.products[0] = torch.nn.Sequential(net.products[0], Squared())
+    with pytest.raises(AssertionError, match="relative equivariance error"):
+        assert_equivariant(net, net.graph(liquid), "2x0e")
+
+
+class Squared(torch.nn.Module):
+    def forward(self, x):
+        return x.square()
+
+
+@pytest.mark.parametrize("sizes", BODY)
+def test_all_else_begins_as_without_products_and_attention(sizes):
+    torch.manual_seed(5)
+    plain = gl.SE3GNN(gl.ModelConfig(layers=2)).state_dict()
+    torch.manual_seed(5)
+    more = gl.SE3GNN(gl.ModelConfig(layers=2, **sizes)).state_dict()
+    assert [name for name in more if name in plain] == list(plain)
+    assert all(torch.allclose(more[name], plain[name], rtol=0, atol=0, equal_nan=True) for name in plain)
+    assert not [name for name in plain if name.startswith(("products", "scores"))]
+    assert {name.split(".")[0] for name in more.keys() - plain.keys()} == {
+        {"products": "products", "attention": "scores"}[name] for name in sizes
+    }
+
+
+@pytest.mark.parametrize("sizes", BODY)
+def test_every_weight_of_products_and_attention_is_counted_and_learns(sizes, liquid):
+    net = with_body(liquid, **sizes).train()
+    counts = net.count_parameters()
+    assert sum(counts.values()) == sum(p.numel() for p in net.parameters())
+    assert counts.keys() - {"radial", "mixing", "decoder", "batch_norm"} == set(sizes)
+    net.training_loss(net.graph(liquid)).backward()
+    for name, parameter in net.named_parameters():
+        if name.startswith(("products", "scores")):
+            assert parameter.grad.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("sizes", BODY)
+def test_products_and_attention_in_batches_and_blocks_and_files(tmp_path, sizes, liquid):
+    net = with_body(liquid, **sizes)
+    others = [liquid, random_liquid(200, seed=7)]
+    together = net(Batch.from_data_list([net.graph(c) for c in others]))
+    assert torch.allclose(together, torch.cat([net(net.graph(c)) for c in others]), rtol=0, atol=1e-11)
+    whole = net.predict(liquid)
+    assert np.abs(predict_in_blocks(net, liquid, 70) - whole).max() < 1e-11 * np.abs(whole).max()
+    gl.save_model(net.float(), tmp_path / "model.pt")
+    again = gl.load_model(tmp_path / "model.pt")
+    assert again.config == net.config
+    assert np.array_equal(again.predict(liquid), net.predict(liquid))
+    refitted = refit_decoder(net, [liquid], [random_liquid(300, seed=8)])
+    graph = net.graph(liquid)
+    assert torch.equal(refitted.features(graph), net.features(graph))
+
+
+def test_second_derivatives_of_products_and_attention(liquid):
+    net = with_body(liquid, products=3, attention=True)
+    graph = net.graph(liquid)
+    graph.vector.requires_grad_()
+    (gradient,) = torch.autograd.grad(net(graph).sum(), graph.vector, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), graph.vector)
+    assert torch.isfinite(second).all()
+    assert second.abs().max() > 0
+
+
+def test_a_training_with_products_and_attention_goes_on_where_it_stopped(tmp_path):
+    """Bit for bit as one that was not interrupted."""
+    splits = [[random_liquid(150, seed=k)] for k in (0, 1)]
+
+    def trained(epochs, checkpoint):
+        torch.manual_seed(0)
+        net = gl.SE3GNN(gl.ModelConfig(layers=2, channels=2, l_max=1, n_times=2, products=3, attention=True))
+        config = gl.TrainConfig(epochs=3, device="cpu", checkpoint=checkpoint)
+        records = [record.train_loss for record, _ in zip(gl.fit(net, *splits, config), range(epochs), strict=False)]
+        return net, records
+
+    net, records = trained(3, None)
+    trained(2, tmp_path / "unfinished.pt")
+    again, found = trained(3, tmp_path / "unfinished.pt")
+    assert found == records
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))

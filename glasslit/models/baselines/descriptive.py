@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from ...liquid.configuration import Configuration
 from ...liquid.graph import parse_inputs, required
 from ..descriptors import averaged, bond_order, coarse_grained, radial_densities
-from ..propensity import N_TYPES
+from ..propensity import N_TYPES, Extra
 from ..ridge import ridge_path
 from .common import Baseline, BaselineConfig, perceptron
 
@@ -99,18 +99,18 @@ class GlassMLP(_OnDescriptors):
         """Numbers that describe each particle, shape (N, 10)."""
         return self.bottleneck(self.scaled(graph))
 
-    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+    def training_loss(self, graph: Data, level_weight: float | None = None, extra: Extra | None = None) -> Tensor:
         """Squared error, and how far fluctuations and correlations are from those of the labels."""
         prediction, labels = self.standardized(graph), self.standardize(graph)
         j, i = graph.edge_index
-        extra = prediction.new_zeros(())
+        shape = prediction.new_zeros(())
         for k in range(N_TYPES):
             of, near = graph.types == k, (graph.types[i] == k) & (graph.types[j] == k)
             found, wanted = (v - v[of].mean(dim=0) for v in (prediction, labels))
-            extra = extra + (found[of].square().mean(dim=0) - wanted[of].square().mean(dim=0)).square().sum()
+            shape = shape + (found[of].square().mean(dim=0) - wanted[of].square().mean(dim=0)).square().sum()
             together = [(v[i[near]] * v[j[near]]).mean(dim=0) for v in (found, wanted)]
-            extra = extra + (together[0] - together[1]).square().sum()
-        return self.loss(graph, prediction, level_weight) + self.config.shape_weight * extra
+            shape = shape + (together[0] - together[1]).square().sum()
+        return self.loss(graph, prediction, level_weight, extra) + self.config.shape_weight * shape
 
 
 class Ridge(_OnDescriptors):

@@ -13,6 +13,7 @@ from ...equivariance.convolution import bessel_basis
 from ...liquid.configuration import Configuration
 from ...liquid.graph import required
 from ...liquid.periodic import minimum_image
+from ..propensity import Extra
 from .common import Baseline, BaselineConfig, perceptron
 
 N_BASIS = 10
@@ -119,10 +120,10 @@ class BotanGNN(BapstGNN):
         squares = [self.graph(c).edge_y.square().mean(dim=0) for c in configurations]
         self.edge_std.copy_(torch.stack(squares).mean(dim=0).sqrt().clamp_min(1e-12))
 
-    def training_loss(self, graph: Data, level_weight: float | None = None) -> Tensor:
+    def training_loss(self, graph: Data, level_weight: float | None = None, extra: Extra | None = None) -> Tensor:
         """Squared errors of nodes and of edges, weighted."""
         nodes, edges = self.latent(graph)
-        on_nodes = self.loss(graph, self.decoded(self.readout(nodes), graph.types), level_weight)
+        on_nodes = self.loss(graph, self.decoded(self.readout(nodes), graph.types), level_weight, extra)
         on_edges = (self.edge_readout(edges) - graph.edge_y / self.edge_std).square().sum(dim=1).mean()
         return (1 - self.config.edge_weight) * on_nodes + self.config.edge_weight * on_edges
 
