@@ -20,6 +20,8 @@ from .so3 import irreps
 
 MAX_ORDER = 3
 """Factors of a product, at most."""
+BEGIN = 0.1
+"""Spread of what a product adds at first, in units of the features: products of three have heavy tails."""
 MAX_DEGREE = 4
 """Highest degree of features that are multiplied: of three factors with degrees up to 5 there are 8436 monomials."""
 CHUNK = 2**19
@@ -309,7 +311,7 @@ class SymmetricProduct(nn.Module):
 
 
 def _initial(l_max: int, order: int, channels: int) -> Tensor:
-    """Weights at random, smaller where more paths lead to a degree."""
+    """Weights at random, smaller where more paths lead to a degree, and small beside the one of the features."""
     outs = [path[-1] for path in symmetric_paths(l_max, order)]
-    scale = torch.tensor([outs.count(out) ** -0.5 for out in outs], dtype=torch.get_default_dtype())
+    scale = torch.tensor([BEGIN * outs.count(out) ** -0.5 for out in outs], dtype=torch.get_default_dtype())
     return scale[:, None] * torch.randn(len(outs), channels)
