@@ -152,6 +152,9 @@ def in_this_process(parameters):
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
         ({"products": 4}, "products = 4; expected a number of factors"),
         ({"network": "egnn", "attention": True}, "attention=True with network='egnn'; expected 'propensity'"),
+        ({"pretrain": "E_IS"}, "task 'E_IS' with inputs 'thermal+E_IS'; expected inputs without E_IS"),
+        ({"pretrain": "noise", "start_from": "other"}, "expected one of them, and 'se3'"),
+        ({"start_from": "other"}, "model 'other'; expected a file, the folder of a run"),
     ],
 )
 def test_bad_parameters_are_refused_with_nothing_written(tmp_path, monkeypatch, parameters, message):
@@ -176,6 +179,23 @@ def test_baselines_leave_the_same_files(tmp_path, monkeypatch, network, sizes):
     assert type(gl.load_model(out / "model.pt")) is gl.baselines.BASELINES[network]
     assert json.loads((out / "card.json").read_text())["parameters"]["network"] == network
     assert (len(pd.read_csv(out / "history.csv")) == 2) == (network != "ridge")
+
+
+def test_runs_start_from_features_that_are_made_once(tmp_path, monkeypatch):
+    """Of two runs beside each other the second finds the pretrained file; a third starts from a run's folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    small = TINY | {"T": 0.56, "times": [52.0], "inputs": "thermal", "pictures": False, "epochs": 1}
+    in_this_process(small | {"pretrain": "noise", "pretrain_epochs": 2, "n_train": 2, "out": "runs/two"})
+    (made,) = (tmp_path / "runs" / "pretrained").iterdir()
+    when = made.stat().st_mtime_ns
+    in_this_process(small | {"pretrain": "noise", "pretrain_epochs": 2, "n_train": 1, "out": "runs/one"})
+    in_this_process(small | {"pretrain": "none", "start_from": "runs/one", "out": "runs/again"})
+    plt.close("all")
+    assert [(p, p.stat().st_mtime_ns) for p in made.parent.iterdir()] == [(made, when)]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["again", "one", "pretrained", "two"]
+    card = json.loads((tmp_path / "runs" / "one" / "card.json").read_text())
+    assert (card["parameters"]["pretrain"], card["parameters"]["start_from"]) == ("noise", None)
 
 
 def by_hand(folder, *words):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from e3nn import o3
 
 from ..data.published import GLASSBENCH
 from ..liquid.configuration import Configuration
@@ -66,7 +67,7 @@ def evaluate(
         scores["ceiling"] = _published_ceiling(test[0].temperature, times)
     for name, predictions in _trivial(net, train, test, times).items():
         scores[name] = pearson(predictions, labels, types, "pooled")
-    vectors = [name for name, head in net.further() if head.irreps.lmax == 1]
+    vectors = [name for name, head in net.further() if o3.Irreps(head.irreps).lmax == 1]
     return {
         "times": times.tolist(),
         **{name: vector_scores([net.predict(c, name) for c in test], train, test) for name in vectors},

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -104,7 +105,7 @@ class _Student(nn.Module):
         """Mean loss, and the correlation on A particles within configurations; 0 where it is not defined."""
         self.eval()
         losses, predictions, labels, types = zip(*map(self.answers, graphs()), strict=True)
-        if self.head.irreps.lmax == 0:
+        if o3.Irreps(self.head.irreps).lmax == 0:
             predictions, labels = ([each[..., 0] for each in values] for values in (predictions, labels))
             rho = pearson(predictions, labels, types)
         else:

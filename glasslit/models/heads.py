@@ -44,7 +44,7 @@ class Head(nn.Module):
     """Inputs that hold the label: a network that sees one of them has nothing to learn from it."""
     needs_noise = False
     """Whether it learns from noise that is put on the positions."""
-    irreps: o3.Irreps
+    irreps: str
     """How the prediction at one time turns with the liquid."""
     spread: Tensor
 
@@ -116,7 +116,7 @@ class VectorHead(Head):
         If the features hold no vectors (l_max = 0).
     """
 
-    irreps = o3.Irreps("1x1e")
+    irreps = "1x1e"
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
@@ -207,7 +207,7 @@ class ScalarHead(Head):
     The label is counted from its mean over the training particles of a type.
     """
 
-    irreps = o3.Irreps("1x0e")
+    irreps = "1x0e"
     center: Tensor
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
