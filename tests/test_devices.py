@@ -12,11 +12,17 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch_geometric.data import Batch, Data
 
 import glasslit as gl
-from glasslit.learning import checkpoint, train
+from glasslit.learning import checkpoint, pretrain, train
 from glasslit.learning.capture import plainly
+from glasslit.learning.losses import SMOOTH_TERMS, SmoothLoss
 from glasslit.learning.transfer import fine_tune, refit_decoder, transfer_fine_tune, transfer_refit, transfer_test
 from glasslit.models.baselines import BASELINES, baseline
+<<<<<<< HEAD
 from glasslit.models.norms import BatchNorm
+=======
+from glasslit.models.heads import PRETEXTS
+from glasslit.models.se3 import BatchNorm
+>>>>>>> 72dffbd53ade39f7fe55f78d40fc82b6aee8b704
 from glasslit.prediction import predict_in_blocks
 from tests.common import SMALL, learnable
 from tests.played import DEVICE, Played
@@ -32,7 +38,7 @@ def device(request, monkeypatch):
         yield request.param
         return
     known = checkpoint.resolve_device
-    for module in (checkpoint, train):
+    for module in (checkpoint, pretrain, train):
         monkeypatch.setattr(module, "resolve_device", lambda name: DEVICE if name == "played" else known(name))
     with Played():
         yield "played"
@@ -116,13 +122,29 @@ def test_a_training_is_that_of_the_cpu(device, name):
 @pytest.mark.parametrize(
     "settings",
     [{"level_weight": 0.3}, {"batch_size": 2}, {"batch_size": 2, "level_weight": 0.3}, {"position_noise": 0.02},
-     {"num_workers": 0}],
+     {"num_workers": 0}, {"batch_size": 2, "smooth_terms": "local_variance+coarse_correlation"}],
     ids=str,
 )  # fmt: skip
 def test_so_it_is_with_other_settings(device, settings):
     found, expected = (trained(where, **settings)[1] for where in (device, "cpu"))
     assert [r.train_loss for r in found] == pytest.approx([r.train_loss for r in expected], rel=1e-7)
     assert [r.val_rho for r in found] == pytest.approx([r.val_rho for r in expected], rel=1e-7)
+
+
+@pytest.mark.parametrize("task", PRETEXTS)
+def test_pretraining_is_that_of_the_cpu(device, task):
+    """Three of four tasks ask for what a configuration says, one for noise."""
+    first, second, _ = liquids()
+    found = []
+    for where in (device, "cpu"):
+        net = gl.SE3GNN(gl.ModelConfig(**SMALL, inputs="thermal", dropout=0.0)).double()
+        net.load_state_dict(found[0][1] if found else net.state_dict())
+        initial = {name: value.clone() for name, value in net.state_dict().items()}
+        config = gl.TrainConfig(epochs=2, device=where)
+        found.append((list(pretrain.pretrain(net, [first], [second], task, config)), initial))
+    for field in ("train_loss", "val_loss", "val_rho"):
+        there, here = ([getattr(r, field) for r in records] for records, _ in found)
+        assert there == pytest.approx(here, rel=1e-7)
 
 
 def test_dropout_draws_on_the_device(device):
@@ -188,12 +210,15 @@ def test_an_interrupted_training_goes_on_there(device, tmp_path):
     assert gl.load_model(tmp_path / "model.pt").predict(val) == pytest.approx(resumed.predict(val), rel=1e-4)  # single
 
 
-@pytest.mark.parametrize("level_weight", [None, 0.3])
-def test_a_step_does_not_wait_for_the_device(device, level_weight):
+@pytest.mark.parametrize(("level_weight", "terms"), [(None, ()), (0.3, ()), (None, tuple(SMOOTH_TERMS))])
+def test_a_step_does_not_wait_for_the_device(device, level_weight, terms):
     """After the first step on a graph, which reads its edges once: forward, loss, backward, optimizer."""
     net = network(dropout=0.3).to(train.resolve_device(device))
     graph, config = net.graph(liquids()[0]), gl.TrainConfig(level_weight=level_weight)
-    step = train._Step(train._Loss(net, level_weight), train.adam(net, config), plainly)
+    extra = SmoothLoss(terms, 1.0, 1.0) if terms else None
+    if extra is not None:
+        extra.tell(graph, liquids()[0])
+    step = train._Step(train._Loss(net, level_weight, extra), train.adam(net, config), plainly)
     step(graph)
     with no_waiting(device):
         step(graph)

@@ -116,7 +116,13 @@ class VectorHead(Head):
         If the features hold no vectors (l_max = 0).
     """
 
+<<<<<<< HEAD
     irreps = "1x1e"
+=======
+    irreps = o3.Irreps("1x1e")
+    of_features: Tensor
+    of_inputs: Tensor
+>>>>>>> 72dffbd53ade39f7fe55f78d40fc82b6aee8b704
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
@@ -124,13 +130,15 @@ class VectorHead(Head):
             raise ValueError(
                 f"target {self.name!r} with l_max = 0; expected l_max of at least 1: scalars have no direction"
             )
-        self.where = [_vectors(irreps_features), _vectors(irreps_inputs)]
-        n_vectors = sum(len(columns) for columns in self.where) // 3
+        where = [_vectors(irreps_features), _vectors(irreps_inputs)]
+        for name, columns in zip(("of_features", "of_inputs"), where, strict=True):
+            self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
+        n_vectors = sum(map(len, where)) // 3
         self.weight = nn.Parameter(0.1 / n_vectors**0.5 * torch.randn(len(TYPE_NAMES), n_times, n_vectors))
 
     def standardized(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
         """A sum of vectors for each time, shape (N, T, 3)."""
-        parts = [part[:, columns] for part, columns in zip((features, inputs), self.where, strict=True)]
+        parts = [features.index_select(1, self.of_features), inputs.index_select(1, self.of_inputs)]
         vectors = torch.cat(parts, dim=1).unflatten(1, (-1, 3))
         every_type = torch.einsum("nvx,stv->nstx", vectors, self.weight)
         own = types[:, None, None, None].expand(-1, 1, *every_type.shape[2:])

@@ -69,16 +69,19 @@ def same(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-@pytest.mark.parametrize("level_weight", [None, 0.3])
-def test_recorded_steps_train_bitwise_the_same_network(monkeypatch, level_weight):
+SETTINGS = [{}, {"level_weight": 0.3}, {"smooth_terms": "local_variance+coarse_correlation"}]
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_recorded_steps_train_bitwise_the_same_network(monkeypatch, settings):
     """Dropout, both batch norms, a learning rate that is halved, the best epoch; three graphs of different sizes."""
     monkeypatch.setattr(parallel, "kept", lambda x, p: parallel.uniform(x) >= p)  # as on a GPU
     plain = network()
-    expected = fitted(plain, level_weight=level_weight)
+    expected = fitted(plain, **settings)
     net = network()
     tape = Tape(net)
     monkeypatch.setattr(train, "runner", lambda *_: Replayed(tape))
-    records = fitted(net, level_weight=level_weight)
+    records = fitted(net, **settings)
     assert tape.recorded == 4  # each graph once: three to train on, one to validate
     assert [(r.train_loss, r.val_loss, r.val_rho) for r in records] == [
         (r.train_loss, r.val_loss, r.val_rho) for r in expected
@@ -174,11 +177,11 @@ def test_fit_refuses_them_on_the_cpu():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("level_weight", [None, 0.3])
-def test_on_a_gpu_recorded_steps_train_bitwise_the_same_network(level_weight):
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_on_a_gpu_recorded_steps_train_bitwise_the_same_network(settings):
     nets = [network() for _ in range(2)]
     records = [
-        fitted(net, device="cuda", cuda_graphs=wanted, level_weight=level_weight)
+        fitted(net, device="cuda", cuda_graphs=wanted, **settings)
         for net, wanted in zip(nets, (False, True), strict=True)
     ]
     assert [r.train_loss for r in records[0]] == [r.train_loss for r in records[1]]
