@@ -17,12 +17,8 @@ from glasslit.learning.capture import plainly
 from glasslit.learning.losses import SMOOTH_TERMS, SmoothLoss
 from glasslit.learning.transfer import fine_tune, refit_decoder, transfer_fine_tune, transfer_refit, transfer_test
 from glasslit.models.baselines import BASELINES, baseline
-<<<<<<< HEAD
-from glasslit.models.norms import BatchNorm
-=======
 from glasslit.models.heads import PRETEXTS
-from glasslit.models.se3 import BatchNorm
->>>>>>> 72dffbd53ade39f7fe55f78d40fc82b6aee8b704
+from glasslit.models.norms import BatchNorm
 from glasslit.prediction import predict_in_blocks
 from tests.common import SMALL, learnable
 from tests.played import DEVICE, Played

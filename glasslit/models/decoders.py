@@ -126,7 +126,7 @@ RANGE = 6.0
 
 
 def laguerre_functions(x: Tensor, orders: int) -> Tensor:
-    """L_n(x) exp(-x / 2) for n = 0 ... orders - 1, orthonormal on x > 0; shape (orders, *x.shape).
+    """L_n(x) exp(-x / 2) for n = 0 ... orders - 1, orthonormal on x > 0; a row for each, of the shape of x.
 
     Examples
     --------

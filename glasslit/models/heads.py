@@ -116,13 +116,9 @@ class VectorHead(Head):
         If the features hold no vectors (l_max = 0).
     """
 
-<<<<<<< HEAD
     irreps = "1x1e"
-=======
-    irreps = o3.Irreps("1x1e")
     of_features: Tensor
     of_inputs: Tensor
->>>>>>> 72dffbd53ade39f7fe55f78d40fc82b6aee8b704
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
