@@ -64,7 +64,8 @@ def displacement_ceiling(configurations: Sequence[Configuration]) -> tuple[ByTyp
     r"""Highest scores that a perfect predictor of the mean displacement can reach with labels from n runs.
 
     The runs of a particle scatter about their mean by MSD less the squared length of d, averaged over particles of a
-    type, and the mean of n of them by 1 / (n - 1) of that. What is left of the labels' squared length is signal, its part the reliability:
+    type, and the mean of n of them by 1 / (n - 1) of that. What is left of the labels' squared length is signal, its
+    part the reliability:
 
     .. math:: R = 1 - \frac{\text{MSD} - \langle |d|^2 \rangle}{(n - 1) \, \langle |d|^2 \rangle}
 
