@@ -148,7 +148,7 @@ def coupling_weights(weight: Tensor, l_max: int, order: int) -> Tensor:
 
 
 def polynomial(a: Tensor, second: Tensor, third: Tensor | None) -> Tensor:
-    """What :class:`_Polynomial` computes, as PyTorch differentiates it; every monomial is held."""
+    """What ``_Polynomial`` computes, as PyTorch differentiates it; every monomial is held."""
     d = a.shape[1]
     pairs = torch.cat([a[:, i : i + 1] * a[:, i:] for i in range(d)], dim=1)
     out = second @ pairs

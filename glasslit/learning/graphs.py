@@ -16,9 +16,9 @@ from ..liquid.graph import parse_inputs, required
 from ..models.propensity import PropensityNetwork
 from ..models.se3 import SE3GNN
 
+# Adds to a graph what a loss needs to know: of the configuration, and of the noise on its positions in units of its
+# standard deviation, shape (N, 3), None where there is none.
 Tell = Callable[[Data, Configuration, np.ndarray | None], None]
-"""Adds to a graph what a loss needs to know: of the configuration, and of the noise on its positions in units of its
-standard deviation, shape (N, 3), None where there is none."""
 
 
 class Graphs:

@@ -313,7 +313,7 @@ def epochs(
     run: Any,
     about: Mapping[str, Any] | None = None,
 ) -> Iterator[EpochRecord]:
-    """The loop itself: what :func:`fit` and :func:`glasslit.learning.pretrain.pretrain` have in common.
+    """The loop itself: what :func:`glasslit.fit` and :func:`glasslit.learning.pretrain.pretrain` have in common.
 
     Parameters
     ----------

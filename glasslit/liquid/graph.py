@@ -178,7 +178,7 @@ def node_graph(
     inputs: str = "thermal",
     dtype: torch.dtype = torch.float32,
 ) -> NeighborGraph:
-    """What :func:`neighbor_graph` says of the particles, without edges; parameters and errors are its own."""
+    """What :func:`glasslit.neighbor_graph` says of the particles, without edges; parameters and errors are its own."""
     _, energy, node_vector = parse_inputs(inputs)
     if not cutoff > 0:
         raise ValueError(f"cutoff {cutoff}; expected a positive length")

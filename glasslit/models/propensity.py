@@ -23,8 +23,8 @@ from .conditions import conditions
 from .heads import PROPENSITY, Head
 
 N_TYPES = len(TYPE_NAMES)
+# A further term of the loss: of a network, a graph with labels, and the standardized prediction, shape (N, T).
 Extra = Callable[["PropensityNetwork", Data, Tensor], Tensor]
-"""A further term of the loss: of a network, a graph with labels, and the standardized prediction, shape (N, T)."""
 SCALES = ("energy_mean", "energy_std", "vector_std")
 """Buffers with the standardization of inputs; a network without vectors lacks the last."""
 

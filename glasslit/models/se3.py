@@ -252,7 +252,7 @@ class SE3GNN(PropensityNetwork):
 
         Parameters
         ----------
-        configuration : as for :meth:`predict`
+        configuration : as for :meth:`~glasslit.models.propensity.PropensityNetwork.predict`
         times : positive, Lennard-Jones units
 
         Returns
