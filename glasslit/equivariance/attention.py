@@ -19,7 +19,9 @@ from .so3 import invariants
 class EdgeScore(nn.Module):
     r"""A score in (0, 1) of each edge, from the invariants of both of its ends and from its length.
 
-    .. math:: \alpha_{ij} = \sigma\big(v^T\, \mathrm{ReLU}(W_R z_i + W_S z_j + W_B B(|a_{ij}|) + b) + c\big)
+    .. math:: \alpha_{ij} = \sigma\big(v^T\, \mathrm{ReLU}(s_{ij}) + c\big)
+
+    .. math:: s_{ij} = W_R z_i + W_S z_j + W_B B(|a_{ij}|) + b
 
     with z the invariants of the features, :func:`glasslit.equivariance.so3.invariants`, and B the radial basis.
     Each edge is scored by itself, as in Satorras et al. (ICML 2021, Section 3.3). A softmax over a receiver's edges

@@ -253,9 +253,9 @@ def check_products(order: int, l_max: int) -> None:
 class SymmetricProduct(nn.Module):
     r"""Features with their symmetric products, mixed over channels; each channel is multiplied with itself only.
 
-    .. math::
-        B_{i,c}^{l} = \sum_{c'} W^{l}_{c c'} \sum_{k=1}^{\nu} \sum_{\eta}
-        w^{\eta}_{c'}\, \big(\underbrace{A_{i,c'} \otimes \cdots \otimes A_{i,c'}}_{k}\big)^{\eta}_{l}
+    .. math:: B_{i,c}^{l} = \sum_{c'} W^{l}_{c c'} \sum_{k=1}^{\nu} \sum_{\eta} w^{\eta}_{c'}\, P^{\eta}_{i,c'}
+
+    .. math:: P^{\eta}_{i,c} = \big(\underbrace{A_{i,c} \otimes \cdots \otimes A_{i,c}}_{k}\big)^{\eta}_{l}
 
     with one weight for each channel and each path :math:`\eta` of :func:`symmetric_paths`. Couplings are those of the
     convolution, sqrt(2 l_O + 1) times e3nn's Wigner 3j symbols, and those odd under reflection are among them.

@@ -31,8 +31,9 @@ FLOOR = 1e-6
 class Neighborhoods:
     r"""Weighted means over the neighborhood of each particle; the graph carries their gradients to all its members.
 
-    .. math:: \bar{x}_i = \sum_{j \in N(i)} w_{ij} x_j \Big/ \sum_{j \in N(i)} w_{ij},
-        \qquad w_{ij} = e^{-r_{ij} / \ell}, \quad r_{ii} = 0
+    .. math:: \bar{x}_i = \sum_{j \in N(i)} w_{ij} x_j \Big/ \sum_{j \in N(i)} w_{ij}
+
+    .. math:: w_{ij} = e^{-r_{ij} / \ell}, \quad r_{ii} = 0
 
     Parameters
     ----------

@@ -46,7 +46,9 @@ class NeighborSensitivity:
 def weighted_prediction(net: SE3GNN, graph: Data, weights: Tensor) -> Tensor:
     r"""What a network predicts when the message along each edge is multiplied by a number, in all layers.
 
-    .. math:: h'_i = \text{mix}\Big[\sum_j w^{l_F}_{ij}\, \varphi(|a_{ij}|)\, C\big(Y^{l_F}(\hat a_{ij}), h_j\big)\Big]
+    .. math:: h'_i = \text{mix}\Big[\sum_j w^{l_F}_{ij}\, m^{l_F}_{ij}\Big]
+
+    .. math:: m^{l_F}_{ij} = \varphi(|a_{ij}|)\, C\big(Y^{l_F}(\hat a_{ij}), h_j\big)
 
     Parameters
     ----------

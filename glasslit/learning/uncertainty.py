@@ -103,8 +103,9 @@ class Stated:
 def seed_ensemble(predictions: Sequence[np.ndarray]) -> Stated:
     r"""What several trainings of one setting say together of one configuration.
 
-    .. math:: \bar p = \frac1M \sum_m p_m, \qquad
-        u^2 = \Big(1 + \frac1M\Big) \frac{1}{M - 1} \sum_m (p_m - \bar p)^2
+    .. math:: \bar p = \frac1M \sum_m p_m
+
+    .. math:: u^2 = \Big(1 + \frac1M\Big) \frac{1}{M - 1} \sum_m (p_m - \bar p)^2
 
     with M - 1 degrees of freedom: this is true if the truth is one more draw from the distribution of which the
     predictions of the members are draws. What all members miss alike is not in it.
@@ -172,8 +173,9 @@ def bayesian_regression(x: np.ndarray, y: np.ndarray, strengths: Sequence[float]
     Labels are a plane and normal scatter, and the weights of columns z, counted from their means in units of their
     spreads, are normal beforehand with variance sigma^2 / (n lambda). Afterwards they have
 
-    .. math:: \text{mean } (Z^T Z + n \lambda)^{-1} Z^T y, \qquad
-        \text{covariance } \sigma^2 (Z^T Z + n \lambda)^{-1} .
+    .. math:: \text{mean } (Z^T Z + n \lambda)^{-1} Z^T y
+
+    .. math:: \text{covariance } \sigma^2 (Z^T Z + n \lambda)^{-1} .
 
     The scatter's variance sigma^2 is the sum of squared residuals over n - 1 - k, where k is the effective number of
     weights, the trace of :math:`Z^T Z (Z^T Z + n \lambda)^{-1}`.

@@ -171,8 +171,9 @@ class Noise(VectorHead):
     positions x' alone, the one with the smallest squared error is the mean of the noise, given x', and (Tweedie's
     formula; Vincent, Neural Computation 23, 1661, 2011)
 
-    .. math:: \langle \varepsilon \,|\, x' \rangle = - s \, \nabla \log p_s(x'), \qquad
-        p_s(x') \propto \int p(x) \, e^{-|x' - x|^2 / 2 s^2} \, dx
+    .. math:: \langle \varepsilon \,|\, x' \rangle = - s \, \nabla \log p_s(x')
+
+    .. math:: p_s(x') \propto \int p(x) \, e^{-|x' - x|^2 / 2 s^2} \, dx
 
     Thermal positions in equilibrium are draws from the Boltzmann distribution p. What is learned is therefore the score
     of a *smoothed* Boltzmann distribution, and not of that itself, which is the force in units of the temperature,
