@@ -21,10 +21,16 @@ SLOW = {
     "cli/test_label",
     "cli/test_simulate",
     "cli/test_train",
+    "equivariance/kernels/test_ptx_gpu",
     "learning/test_capture",
     "learning/test_prepared",
+    "learning/test_pretrain",
     "learning/test_sweep",
+    "learning/test_train",
+    "learning/test_transfer",
     "models/test_baselines",
+    "models/test_decoders",
+    "models/test_heads",
     "simulate/test_factory",
     "simulate/test_lammps",
     "simulate/test_lanes",
@@ -35,10 +41,12 @@ SLOW = {
     "test_exercises",
     "test_forked_kernels",
     "test_notebook",
+    "test_parallel",
     "test_starter",
     "test_viewer",
 }
-"""Files that simulate, train, execute notebooks or open a browser. ``-m "not slow"`` is for everyday work."""
+"""Files that simulate, emulate a GPU, train, execute notebooks or open a browser.
+``-m "not slow"`` is for everyday work."""
 SLOW_TESTS = {"test_in_the_simulator", "test_in_the_interpreter", "test_it_does_not_matter_which_name_comes_first"}
 
 
