@@ -333,14 +333,15 @@ def _rows(
 
 
 class _Graphs:
-    """Graphs of configurations, made once for all networks that look at the same neighbors and inputs."""
+    """Graphs of configurations, made once for all networks that look at the same."""
 
     def __init__(self) -> None:
         self._made: dict[Any, tuple[Configuration, Data]] = {}  # which keeps the configuration, and so its number
 
     def __call__(self, model: SE3GNN, c: Configuration) -> Data:
         like = model.target_mean
-        key = (id(c), model.config.cutoff, model.config.inputs, like.dtype, like.device)
+        looks = (model.config.cutoff, model.config.inputs, model.config.targets, model.config.decoder)
+        key = (id(c), looks, like.dtype, like.device)
         if key not in self._made:
             self._made[key] = c, model.graph(c)
         return self._made[key][1]

@@ -262,11 +262,14 @@ class SE3GNN(PropensityNetwork):
         Raises
         ------
         ValueError
-            If the decoder has weights for each time and a time is none of these, or a time is not positive.
+            If the decoder has weights for each time and a time is none of these, a time is not positive, or the network
+            was never trained.
         """
         asked = np.asarray(times, dtype=np.float64)
-        if asked.ndim != 1 or not len(asked) or not np.all(asked > 0):
+        if asked.ndim != 1 or not len(asked) or not np.all((asked > 0) & np.isfinite(asked)):
             raise ValueError(f"times = {times!r}; expected a list of positive numbers, Lennard-Jones units")
+        if not np.isfinite(self.times).all():
+            raise ValueError("the network has no times yet; expected a trained one: train it, or load_model one")
         if not self.decoder.continuous:
             apart = np.abs(asked[:, None] / self.times - 1)
             if np.any(apart.min(axis=1) > 1e-6):

@@ -194,3 +194,16 @@ def test_fit_can_keep_the_standardization(warm):
         list(gl.fit(net, warm["train"][:1], warm["val"], once, standardize=not keep))
         assert torch.isnan(net.label_times).all() == keep
         assert torch.equal(net.target_mean, torch.zeros(2, 3)) == keep
+
+
+def test_networks_share_graphs_only_where_they_look_at_the_same():
+    """One decoder reads the temperature, which the graphs of the other do not hold."""
+    (c,) = gl.load("starter", T=0.56, split="val")
+    configurations = [c.replace(split=split) for split in ("train", "val", "test")]
+    models = {}
+    for source, decoder in ((0.56, "linear"), (0.50, "film+T")):
+        torch.manual_seed(0)
+        config = gl.ModelConfig(layers=1, channels=2, l_max=0, n_times=len(c.times), inputs="thermal", decoder=decoder)
+        models[source] = gl.SE3GNN(config)
+        models[source].set_standardization(configurations[:1])
+    assert set(transfer_test(models, configurations, {0.56: 52.0, 0.50: 52.0}).T_train) == {0.56, 0.50}

@@ -202,7 +202,10 @@ def test_times_that_nobody_can_predict_are_refused():
     assert np.array_equal(net.predict_at(c, [10.0]), net.predict(c)[2:3])
     with pytest.raises(ValueError, match=r"times \[5\.0\]; decoder 'linear' predicts at .* 'film'"):
         net.predict_at(c, [5.0])
-    for times in ([], [0.0], [-1.0], 3.0):
+    for decoder in DECODERS:
+        with pytest.raises(ValueError, match="the network has no times yet"):
+            gl.SE3GNN(gl.ModelConfig(layers=1, inputs="thermal", decoder=decoder)).predict_at(c, [5.0])
+    for times in ([], [0.0], [-1.0], 3.0, [np.nan], [np.inf]):
         with pytest.raises(ValueError, match="expected a list of positive numbers"):
             net.predict_at(c, times)
     with pytest.raises(ValueError, match=r"decoder 'flim'; expected one of linear, .*did you mean 'film'"):
