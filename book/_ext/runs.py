@@ -132,7 +132,7 @@ class Run:
         network = given.get("network", "se3")
         return {
             "data": given["data"],
-            "T": given["T"],
+            "T": temperatures(given["T"]),
             "inputs": given["inputs"],
             "network": network
             if network != "se3"
@@ -146,6 +146,15 @@ class Run:
             "epochs": given["training"]["epochs"],
             "minutes": self.card["wall_seconds"] / 60,
         }
+
+
+def temperatures(given):
+    """One number, or those of several joined to a text."""
+    if not isinstance(given, list):
+        return float(given)
+    return (
+        given[0] if len(given) == 1 else " + ".join(f"{t:.2f}" for t in given)
+    )
 
 
 def texts(notebook):
@@ -332,8 +341,9 @@ def one_line(run):
     about, best = run.about(), best_of(run.history)
     size = [f"{about['layers']} layers"] if about["layers"] else []
     size += [f"l_max = {about['l_max']}"] if about["l_max"] is not None else []
+    kept = about["T"]
     parts = [
-        f"Data {about['data']}, T = {about['T']:.2f}",
+        f"Data {about['data']}, T = {kept if isinstance(kept, str) else f'{kept:.2f}'}",
         f"inputs {about['inputs']}",
         f"network {about['network']}",
         *size,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from ..models.propensity import PropensityNetwork
     from ..simulate import Progress
 
 POTENTIALS = ("force-shifted", "energy-shifted", "unshifted")
@@ -41,6 +42,11 @@ def label_times(arguments: argparse.Namespace, temperature: float) -> tuple[floa
     if until < times[0]:
         raise ValueError(f"--until {until:g}; expected at least {times[0]:g}, the first time")
     return tuple(t for t in times if t <= until)
+
+
+def times_of(net: PropensityNetwork) -> str:
+    """The times that a network predicts at, and their unit where it is not Lennard-Jones time."""
+    return ", ".join(f"{t:g}" for t in net.times) + (f" {net.time_unit}" if net.time_unit != "LJ" else "")
 
 
 def watch(work: Iterable[Progress], unit: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .common import table
+from .common import table, times_of
 
 DESCRIPTION = (
     "List the trained networks inside the package, which --model of predict and compare know by name: what they "
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
         known = net.trained_on or {}
         temperatures = dict.fromkeys(f"{t:.2f}" for t in known.get("temperature") or ())
         about = [net.config.inputs, " to ".join(temperatures) or "-", str(sum(net.count_parameters().values()))]
-        rows.append([name, *about, *_scores(path), ", ".join(f"{t:g}" for t in net.times)])
+        rows.append([name, *about, *_scores(path), times_of(net)])
     header = ["name", "inputs", "T", "parameters", *SCORES, "times"]
     shown = [k for k in range(len(header)) if any(row[k] != "-" for row in rows) or header[k] != "ceiling_within"]
     tqdm.write(table([header[k] for k in shown], [[row[k] for k in shown] for row in rows]))

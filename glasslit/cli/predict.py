@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..data.shipped import shipped_models
-from .common import POTENTIALS
+from .common import POTENTIALS, times_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,10 +99,11 @@ def _predict(arguments: argparse.Namespace) -> None:
             prediction = predict_targets(model, c)
             out.write(predicted_atoms(c, model, prediction, frame=number))
             if number == 0 and arguments.picture:
-                _picture(arguments.picture, c, f"predicted, t = {model.times[-1]:g}", prediction["propensity"][-1])
+                last = model.times_at(c.temperature)[-1]
+                _picture(arguments.picture, c, f"predicted, t = {last:g}", prediction["propensity"][-1])
             bar.update()
-    times = ", ".join(f"{t:g}" for t in model.times)
-    tqdm.write(f"{out.finish()}: {out.done} frame{'s' * (out.done != 1)}, {', '.join(model.targets)} at t = {times}")
+    frames, targets = f"{out.done} frame{'s' * (out.done != 1)}", ", ".join(model.targets)
+    tqdm.write(f"{out.finish()}: {frames}, {targets} at t = {times_of(model)}")
 
 
 def _frames(arguments: argparse.Namespace) -> Iterator[Configuration]:

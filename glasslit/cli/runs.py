@@ -162,10 +162,15 @@ def ordered(rows: list[dict[str, Any]], column: str, reverse: bool = False) -> l
     """Rows sorted by a column, scores with the highest first, those without a value last."""
     known = [row for row in rows if row[column] is not None]
     return [
-        *sorted(known, key=lambda row: row[column], reverse=(column in BEST_FIRST) != reverse),
+        *sorted(known, key=lambda row: _several(row[column]), reverse=(column in BEST_FIRST) != reverse),
         *(row for row in rows if row[column] is None),
     ]
 
 
 def _text(name: str, value: Any) -> str:
-    return "-" if value is None else DIGITS.get(name, "{}").format(value)
+    return "-" if value is None else "+".join(DIGITS.get(name, "{}").format(each) for each in _several(value))
+
+
+def _several(value: Any) -> list[Any]:
+    """A value in a list, or the list that it is: a network may have been trained at several temperatures."""
+    return value if isinstance(value, list) else [value]

@@ -42,7 +42,7 @@ class _Flag(argparse.Action):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be asked for: what the notebook's cell tagged ``parameters`` assigns."""
-    parser.usage = "glasslit train [-T X] [-o FILE.ipynb] [--PARAMETER VALUE ...]"
+    parser.usage = "glasslit train [-T X ...] [-o FILE.ipynb] [--PARAMETER VALUE ...]"
     add = parser.add_argument
     add("-o", "--notebook", type=Path, metavar="FILE.ipynb", help="the executed notebook (default: runs/T0.44.ipynb, "
         "with the temperature that is asked for)")  # fmt: skip
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if setting.comment:
             explained = option
         names = ["-T", "--T"] if setting.name == "T" else [option]
-        many = {"nargs": "+"} if kind.many else {}
+        many = {"nargs": "+"} if kind.many or kind.several else {}
         how: dict[str, Any] = {"dest": f"parameter {setting.name}", "default": argparse.SUPPRESS}
         if kind.type is bool:
             how |= {"action": _Flag, "nargs": "?", "metavar": "yes|no"}
@@ -116,9 +116,10 @@ def run(arguments: argparse.Namespace) -> None:
     tqdm.write(_score(Path(out)))
 
 
-def _executed(notebook: Path | None, out: str | None, temperature: float) -> Path:
+def _executed(notebook: Path | None, out: str | None, temperature: float | list[float]) -> Path:
     """Where the executed notebook goes: as asked for, else beside the results."""
-    place = notebook or Path(out or f"runs/T{float(temperature):.2f}")
+    each = temperature if isinstance(temperature, list) else [temperature]
+    place = notebook or Path(out or f"runs/T{'+'.join(f'{float(t):.2f}' for t in each)}")
     if place.is_dir() and notebook is not None:
         raise ValueError(f"{place} is a folder; expected a file such as {place / 'run.ipynb'}")
     if notebook is not None and place.suffix not in ("", ".ipynb") and not place.suffix[1:].isdigit():
@@ -130,12 +131,13 @@ def _score(out: Path) -> str:
     """The result in one sentence."""
     found = json.loads((out / "metrics.json").read_text())
     scores = {name: values[-1] for name, values in found["test"]["A"].items()}
+    unit = " tau_alpha" if found.get("time_unit") == "tau_alpha" else ""
     within, pooled = (
         f" (ceiling {scores[name]:.3f})" if scores.get(name) else "" for name in ("ceiling_within", "ceiling")
     )
     return (
-        f"correlation with the test labels, A particles at t = {found['times'][-1]:g}: {scores['mean']:.3f} within "
-        f"configurations{within}; {scores['pooled']:.3f} over all of them{pooled}"
+        f"correlation with the test labels, A particles at t = {found['times'][-1]:g}{unit}: {scores['mean']:.3f} "
+        f"within configurations{within}; {scores['pooled']:.3f} over all of them{pooled}"
     )
 
 

@@ -41,14 +41,15 @@ def evaluate(
     the mean over configurations of each one's own ceiling, where half-ensembles are known (for GlassBench's files,
     which hold none, the published pooled one); and the pooled correlations of two trivial predictors, the number of
     neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined. A
-    further target that is a vector has an entry of its own beside "test", by its name: see
-    :func:`~glasslit.learning.vectors.vector_scores`.
+    network that counts time in tau_alpha says so in "time_unit". A further target that is a vector has an entry of its
+    own beside "test", by its name: see :func:`~glasslit.learning.vectors.vector_scores`.
 
     Raises
     ------
     ValueError
         If the times are not the network's, or labels are missing.
     """
+    train, test = net.in_own_times(train), net.in_own_times(test)
     times = check_times(test, net.config.n_times)
     if not np.allclose(times, net.times, rtol=1e-6, atol=0):
         raise ValueError(
@@ -70,6 +71,7 @@ def evaluate(
     vectors = [name for name, head in net.further() if o3.Irreps(head.irreps).lmax == 1]
     return {
         "times": times.tolist(),
+        **({} if net.time_unit == "LJ" else {"time_unit": net.time_unit}),
         **{name: vector_scores([net.predict(c, name) for c in test], train, test) for name in vectors},
         "test": {
             kind: {

@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -50,6 +50,7 @@ class Kind:
     none : whether it can be None
     words : what it can be besides
     many : whether it is a list; a number says how long
+    several : whether a list of them, of at least two, can stand in its place
     names : if given, the only values that there are
     least : if given, the smallest number that makes sense
     """
@@ -59,6 +60,7 @@ class Kind:
     none: bool = False
     words: tuple[str, ...] = ()
     many: bool | int = False
+    several: bool = False
     names: tuple[str, ...] = ()
     least: float | None = None
 
@@ -73,11 +75,13 @@ class Kind:
             one = f"a list of {several}" if self.many is True else f"a list of {self.many} {several}"
         if self.least is not None:
             one += f" of at least {self.least:g}"
+        if self.several:
+            one += f" or a list of {several}"
         return " or ".join([one, *(repr(word) for word in self.words), *(["None"] if self.none else [])])
 
 
 PARAMETERS = {
-    "T": Kind(float, "0.44"),
+    "T": Kind(float, "0.44", several=True),
     "data": Kind(str, "starter"),
     "inputs": Kind(str, "thermal+E_IS", names=INPUTS),
     "targets": Kind(str, "propensity", names=TARGETS),
@@ -172,6 +176,9 @@ def understood(kind: Kind, value: Any) -> tuple[bool, Any]:
         return True, None
     if text in kind.words:
         return True, text
+    if kind.several and isinstance(value, list | tuple):
+        fits, found = understood(replace(kind, many=True, several=False), value)
+        return fits and len(set(found)) == len(found), found[0] if fits and len(found) == 1 else found
     if not kind.many:
         return _one(kind.type, value)
     if isinstance(value, list | tuple) and (len(value) == kind.many if kind.many is not True else len(value) > 0):
@@ -207,9 +214,10 @@ def _number(text: str) -> int | float | None:
 
 def _mend(name: str, kind: Kind, value: Any) -> str:
     """How to write it, as papermill takes it."""
-    if kind.many:
+    listed = kind.many or (kind.several and isinstance(value, str) and bool(re.search(r"[\s,]", value.strip())))
+    if listed:
         items = re.split(r"[\s,]+", value.strip("[]() ")) if isinstance(value, str) else [str(value)]
-        meant = kind.many is True or len(items) == kind.many
+        meant = kind.many is True or kind.several or len(items) == kind.many
         meant = meant and all(_one(kind.type, item)[0] for item in items)
         example = f"[{', '.join(items)}]" if meant else kind.example
         return f', which papermill takes with -y: -y "{name}: {example}"'

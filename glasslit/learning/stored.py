@@ -146,17 +146,19 @@ class StoredRuns:
     def _made(self, name: str) -> tuple[np.ndarray, list[np.ndarray]]:
         model = load_model(self.folder / name / "model.pt")
         kind = type(model).__name__
-        key = (kind, model.config.cutoff, model.config.inputs) if kind == "SE3GNN" else (kind, repr(model.config))
+        looks = (model.config.cutoff, model.config.inputs, getattr(model.config, "decoder", None))
+        key = (kind, *looks) if kind == "SE3GNN" else (kind, repr(model.config))
         if key not in self._graphs:
             self._graphs[key] = [model.graph(c) for c in self.test]
         with torch.no_grad():
             made = [model.standardized(graph).T.numpy() for graph in self._graphs[key]]
+        times = model.times_at(self.test[0].temperature)
         if (path := self._path(name)) is not None:
             handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
             with os.fdopen(handle, "wb") as file:
-                np.savez(file, np.asarray(model.times), *made)
+                np.savez(file, times, *made)
             os.replace(unfinished, path)  # whole, or not there
-        return np.asarray(model.times), made
+        return times, made
 
     def _path(self, name: str) -> Path | None:
         """Where these predictions are kept: a name for this network and these configurations."""

@@ -248,7 +248,8 @@ def fit(
     net : trained in place; labels and energies are standardized with the training set's mean and spread. A
         :class:`~glasslit.models.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
     train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
-        ``val`` chooses the epoch, nothing else
+        ``val`` chooses the epoch, nothing else. Where the network counts time in tau_alpha, they may be of several
+        temperatures, with times that are the same parts of it (:func:`glasslit.models.clock.at_common_parts`)
     config : :class:`TrainConfig`
     standardize : False keeps the mean and spread that the network has, as where a trained one is trained on; "labels"
         keeps those of the inputs, as where the features come from a network that saw other configurations
@@ -269,6 +270,7 @@ def fit(
     for name, chosen in (("training", train), ("validation", val)):
         if not chosen:
             raise ValueError(f"the {name} set is empty; expected at least one configuration")
+    train, val = net.in_own_times(train), net.in_own_times(val)
     check_times(train, net.config.n_times)
     check_times(itertools.chain(train[:1], val), net.config.n_times)
     _check_processes(net, len(train), config.batch_size)

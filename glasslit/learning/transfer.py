@@ -22,6 +22,7 @@ from torch_geometric.data import Data
 from ..liquid.configuration import Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import TAU_ALPHA, TYPE_NAMES
+from ..models.clock import SAME_PART, relaxation_time
 from ..models.conditions import conditions
 from ..models.decoders import PerTime
 from ..models.heads import PROPENSITY
@@ -33,9 +34,6 @@ from .train import EpochRecord, TrainConfig, fit
 
 STRENGTHS = tuple(10.0 ** np.arange(-8, 2))
 """Ridge strengths to choose from, relative to the mean variance of the invariants."""
-
-SAME_PART = 1.1
-"""Two times are the same part of their relaxation times if the parts differ by less than this factor."""
 
 
 def matched_times(
@@ -55,8 +53,8 @@ def matched_times(
 
     Returns
     -------
-    Pairs (position in ``times``, position in ``other_times``) whose parts differ by less than :data:`SAME_PART`,
-    increasing; each time is in at most one pair.
+    Pairs (position in ``times``, position in ``other_times``) whose parts differ by less than
+    :data:`glasslit.models.clock.SAME_PART`, increasing; each time is in at most one pair.
 
     Raises
     ------
@@ -70,11 +68,7 @@ def matched_times(
     """
     parts = []
     for t, at in ((times, temperature), (other_times, other_temperature)):
-        if round(at, 2) not in tau_alpha:
-            raise ValueError(
-                f"no tau_alpha for T = {at:g}; it is known for {sorted(tau_alpha)}: give tau_alpha={{T: ...}}"
-            )
-        parts.append(np.log(np.asarray(t, dtype=np.float64) / tau_alpha[round(at, 2)]))
+        parts.append(np.log(np.asarray(t, dtype=np.float64) / relaxation_time(at, tau_alpha)))
     apart = np.abs(parts[0][:, None] - parts[1][None, :])
     pairs = []
     for i, row in enumerate(apart):
@@ -157,7 +151,7 @@ def _refitted(
         state["target_std"][kind] = spread
         state["target_mean"][kind] = y.mean(axis=0) - best @ x.mean(axis=0)  # the decoder has no constant of its own
     refitted = _copied(model).eval()
-    refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY, decoder="linear")
+    refitted.config = replace(model.config, n_times=len(times), targets=PROPENSITY, decoder="linear", time_unit="LJ")
     refitted.heads = torch.nn.ModuleDict()  # further targets are not fitted anew
     refitted.trained_on = conditions(train, model.config.cutoff, model.config.inputs)
     with torch.random.fork_rng(devices=[]):  # its first weights are not used
@@ -237,7 +231,8 @@ def transfer_test(
     graphs = _Graphs()
     for source, model in models.items():
         for target, split in _by_temperature(configurations).items():
-            pairs = matched_times(model.times.tolist(), source, split["test"][0].times.tolist(), target, tau_alpha)
+            own, there = model.times_at(source).tolist(), split["test"][0].times.tolist()
+            pairs = matched_times(own, source, there, target, tau_alpha)
             if pairs:
                 at, to = map(list, zip(*pairs, strict=True))
                 test = [c.at_times(c.times[to].tolist()) for c in split["test"]]

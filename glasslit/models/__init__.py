@@ -7,5 +7,6 @@ class of all, then :mod:`~glasslit.models.se3`, the paper's network.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["baselines", "conditions", "decoders", "descriptors", "heads", "norms", "propensity", "ridge", "se3"]
+    __name__,
+    ["baselines", "clock", "conditions", "decoders", "descriptors", "heads", "norms", "propensity", "ridge", "se3"],
 )

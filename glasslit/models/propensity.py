@@ -19,6 +19,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph, node_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..names import did_you_mean
+from .clock import counted_in_parts, relaxation_time
 from .conditions import conditions
 from .heads import PROPENSITY, Head
 
@@ -62,8 +63,43 @@ class PropensityNetwork(nn.Module):
 
     @property
     def times(self) -> np.ndarray:
-        """The times of the predictions, shape (T,), Lennard-Jones units; nan before training."""
+        """The times of the predictions, shape (T,), in ``time_unit``; nan before training."""
         return np.array([float(f"{t:.7g}") for t in self.label_times.tolist()])  # kept in single precision
+
+    @property
+    def time_unit(self) -> str:
+        """One of :data:`glasslit.models.clock.TIME_UNITS`: "LJ", or "tau_alpha" of the configuration's temperature."""
+        return getattr(self.config, "time_unit", "LJ")
+
+    def times_at(self, temperature: float | None) -> np.ndarray:
+        """The times of the predictions for a liquid, shape (T,), Lennard-Jones units.
+
+        Parameters
+        ----------
+        temperature : epsilon_AA / k_B; of no account where times are counted in Lennard-Jones units
+
+        Raises
+        ------
+        ValueError
+            If times are parts of tau_alpha, and that is unknown.
+        """
+        if self.time_unit == "LJ":
+            return self.times
+        if temperature is None:
+            raise ValueError("no temperature; the network counts time in tau_alpha of the liquid: give the temperature")
+        return np.array([float(f"{t:.4g}") for t in self.times * relaxation_time(temperature)])
+
+    def in_own_times(self, configurations: Sequence[Configuration]) -> Sequence[Configuration]:
+        """Configurations with their times counted as the network does; as they are where it counts as they do.
+
+        Raises
+        ------
+        ValueError
+            If times are parts of tau_alpha, and those of a configuration are unknown or not the network's.
+        """
+        if self.time_unit == "LJ":
+            return configurations
+        return counted_in_parts(list(configurations), self.times if np.isfinite(self.times).all() else None)
 
     def graph(self, configuration: Configuration) -> Data:
         """What the network looks at, in its precision and on its device."""

@@ -24,6 +24,7 @@ from ..equivariance.so3 import invariants, spherical_harmonics
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
+from .clock import check_time_unit, relaxation_time
 from .decoders import DECODERS, Decoder, check_decoder, straight, temperature_of
 from .heads import HEADS, PROPENSITY, parse_targets
 from .norms import BatchNorm
@@ -49,6 +50,8 @@ class ModelConfig:
         :class:`glasslit.equivariance.products.SymmetricProduct`
     attention : whether a score weights each message; see :class:`glasslit.equivariance.attention.EdgeScore`
     n_times : number of times predicted at once
+    time_unit : in which it counts time, one of :data:`glasslit.models.clock.TIME_UNITS`: "LJ", or "tau_alpha" at each
+        configuration's temperature, for training at several temperatures
     n_basis : Bessel functions
     hidden : width of the radial network
     dropout : in the radial network
@@ -77,6 +80,7 @@ class ModelConfig:
     decoder: str = "linear"
     products: int = 1
     attention: bool = False
+    time_unit: str = "LJ"
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -99,6 +103,7 @@ class ModelConfig:
         check_kernel(self.kernel)
         check_decoder(self.decoder)
         check_products(self.products, self.l_max)
+        check_time_unit(self.time_unit)
         if not isinstance(self.attention, bool):
             raise ValueError(f"attention = {self.attention!r}; expected True or False")
 
@@ -271,13 +276,16 @@ class SE3GNN(PropensityNetwork):
         if not np.isfinite(self.times).all():
             raise ValueError("the network has no times yet; expected a trained one: train it, or load_model one")
         if not self.decoder.continuous:
-            apart = np.abs(asked[:, None] / self.times - 1)
+            known = self.times_at(configuration.temperature)
+            apart = np.abs(asked[:, None] / known - 1)
             if np.any(apart.min(axis=1) > 1e-6):
                 raise ValueError(
-                    f"times {asked.tolist()}; decoder {self.config.decoder!r} predicts at {self.times.tolist()} only: "
+                    f"times {asked.tolist()}; decoder {self.config.decoder!r} predicts at {known.tolist()} only: "
                     "ask for these, or train with decoder 'film'"
                 )
             return self.predict(configuration)[apart.argmin(axis=1)]
+        if self.time_unit == "tau_alpha":
+            asked = asked / relaxation_time(temperature_of(configuration))
         was_training = self.training
         self.eval()
         try:

@@ -62,6 +62,7 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
     tau_alpha : marked by a line if it lies within the times
     """
     figure, axes = new_figure(2, sharey=True)
+    unit = r"time $/\ \tau_\alpha$" if metrics.get("time_unit") == "tau_alpha" else "time / LJ units"
     times, alone = metrics["times"], "_" if len(metrics["times"]) == 1 else ""  # one point draws no line
     looks = {
         "ceiling": ("ceiling, pooled", "0.35", "--", alone),
@@ -80,7 +81,7 @@ def rho_against_time(metrics: Mapping[str, Any], tau_alpha: float | None = None)
         if tau_alpha is not None and times[0] <= tau_alpha <= times[-1]:
             axis.axvline(tau_alpha, color="0.8", lw=1, zorder=0)
             axis.annotate(r"$\tau_\alpha$", (tau_alpha, 0.02), ha="right", color="0.5")
-        axis.set(xlabel="time / LJ units", xscale="log", title=f"{name} particles")
+        axis.set(xlabel=unit, xscale="log", title=f"{name} particles")
     axes[0].set_ylabel(r"test $\rho$")
     low = min([0.0] + [v for s in metrics["test"].values() for k in looks for v in s.get(k, []) if v is not None])
     axes[0].set_ylim(low - 0.03 if low < 0 else 0, 1.02)

@@ -54,7 +54,7 @@ def compare(
         (c,), theirs = read_published(path), published_predictions(path)
         if number == 0:
             times, temperature = c.times, c.temperature
-            at = {name: _common(name, net.times, times) for name, net in (models or {}).items()}
+            at = {name: _common(name, net.times_at(temperature), times) for name, net in (models or {}).items()}
         elif c.temperature != temperature or not np.array_equal(c.times, times) or set(theirs) != set(found) - set(at):
             raise ValueError(
                 f"{path}: T = {c.temperature}, {len(c.times)} times, predictions {sorted(theirs)}; expected those of "

@@ -46,7 +46,7 @@ def predicted_atoms(
     Parameters
     ----------
     configuration : as it was predicted
-    model : whose times are predicted
+    model : whose times are predicted; in Lennard-Jones units at the configuration's temperature
     prediction : shape (T, N), sigma_AA; or several such by the names of targets, of vectors (T, N, 3)
     frame : its number in what was read
 
@@ -61,7 +61,7 @@ def predicted_atoms(
     if frame is not None:
         atoms.info["frame"] = frame
     for target, of_target in (prediction if isinstance(prediction, Mapping) else {PROPENSITY: prediction}).items():
-        for t, values in zip(model.times, of_target, strict=True):
+        for t, values in zip(model.times_at(configuration.temperature), of_target, strict=True):
             atoms.set_array(column(float(t), target), np.asarray(values, dtype=np.float64))
     return atoms
 

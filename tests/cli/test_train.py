@@ -45,7 +45,10 @@ def test_the_help_names_each_parameter_with_its_default_and_comment(capsys):
         option = train.option_of(setting.name)
         assert f" {option} " in told or f" {option}, " in told
         assert setting.name == "out" or f"(default: {train.WORDS.get(str(setting.default), setting.default)}" in told
-    assert "temperature, epsilon_AA / k_B (default: 0.44)" in told
+    assert (
+        "temperature, epsilon_AA / k_B; several share one network and count time in their tau_alpha (default: 0.44)"
+        in told
+    )
     assert "papermill: -y" not in told.partition("parameters of the notebook")[2]
 
 
@@ -63,6 +66,7 @@ def test_each_default_can_be_given_and_means_itself():
     [
         ([], {}),
         (["-T", "0.5"], {"T": 0.5}),
+        (["-T", "0.44", "0.5"], {"T": [0.44, 0.5]}),
         (["--T", "0.5"], {"T": 0.5}),
         (["--times", "13", "412"], {"times": [13, 412]}),
         (["--times", "13,", "412"], {"times": [13, 412]}),
@@ -103,7 +107,7 @@ def test_a_file_of_parameters_gives_way_to_options(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-T", "hot"], "-T hot; expected a number, as in -T 0.44"),
+        (["-T", "hot"], "-T hot; expected a number or a list of numbers, as in -T 0.44"),
         (["--epochs", "0"], "epochs = 0; expected a whole number of at least 1 or None"),
         (["--times", "soon"], "--times soon; expected a list of numbers or None, as in --times 13 412"),
         (["--betas", "0.9"], "--betas 0.9; expected a list of 2 numbers or None, as in --betas 0.9 0.999"),
@@ -139,6 +143,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_starts(words, message, 
     ("words", "notebook", "out"),
     [
         (["-T", "0.5"], "runs/T0.50.ipynb", "runs/T0.50"),
+        (["-T", "0.44", "0.5"], "runs/T0.44+0.50.ipynb", "runs/T0.44+0.50"),
         ([], "runs/T0.44.ipynb", "runs/T0.44"),
         (["-o", "a/T0.5.ipynb"], "a/T0.5.ipynb", "a/T0.5"),
         (["-o", "a/T0.5"], "a/T0.5.ipynb", "a/T0.5"),

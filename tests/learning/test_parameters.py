@@ -41,6 +41,8 @@ def test_none_is_taken_where_it_can_be_and_refused_elsewhere():
     [
         ("T", "0.5", 0.5),
         ("T", 1, 1),
+        ("T", ["0.44", 0.5], [0.44, 0.5]),
+        ("T", [0.44], 0.44),
         ("learning_rate", "1e-3", 0.001),  # PyYAML takes it for text
         ("learning_rate", np.float32(0.5), 0.5),
         ("level_weight", "2", 2),
@@ -75,7 +77,7 @@ def test_yaml_alone_takes_such_a_number_for_text():
         ("shuffle_labels", "maybe", "shuffle_labels = 'maybe'; expected True or False, as in -p shuffle_labels True"),
         ("shuffle_labels", 1, "shuffle_labels = 1; expected True or False"),
         ("pictures", None, "pictures = None; expected True or False, as in -p pictures False"),
-        ("T", "hot", "T = 'hot'; expected a number, as in -p T 0.44"),
+        ("T", "hot", "T = 'hot'; expected a number or a list of numbers, as in -p T 0.44"),
         ("T", True, "T = True; expected a number"),
         ("T", float("nan"), "T = nan; expected a number"),
         ("position_noise", "inf", "position_noise = 'inf'; expected a number"),
@@ -89,6 +91,13 @@ def test_yaml_alone_takes_such_a_number_for_text():
             'expected a list of numbers or None, which papermill takes with -y: -y "times: [13, 52]"',
         ),
         ("times", "13 52", '-y "times: [13, 52]"'),
+        (
+            "T",
+            "0.44, 0.5",
+            'expected a number or a list of numbers, which papermill takes with -y: -y "T: [0.44, 0.5]"',
+        ),
+        ("T", [0.44, 0.44], "T = [0.44, 0.44]; expected a number or a list of numbers"),
+        ("T", [], "T = []; expected a number or a list of numbers"),
         (
             "times",
             52,
