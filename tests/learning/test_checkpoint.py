@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict
 from typing import get_overloads, get_type_hints
@@ -147,14 +148,18 @@ def test_both_inputs_are_shipped():
 
 
 def test_every_shipped_network_has_its_golden_prediction():
-    shipped = [*ROOT.glob("glasslit/data/models/*.pt"), *ROOT.glob("book/runs/**/model.pt")]
-    assert {path.relative_to(ROOT).as_posix() for path in shipped} == set(PREDICTIONS["predictions"])
+    """Of several seeds of one setting, the first is enough."""
+    shipped = {*ROOT.glob("glasslit/data/models/*.pt"), *ROOT.glob("book/runs/**/model.pt")}
+    names = {path.relative_to(ROOT).as_posix() for path in shipped}
+    known = set(PREDICTIONS["predictions"])
+    assert known <= names
+    assert {name for name in names - known if not re.search(r"-seed[1-9]\d*/", name)} == set()
 
 
 @pytest.fixture(scope="module")
 def liquids():
     """What was predicted: for the networks inside the package, and for those of the book's runs."""
-    return gl.load("standard", T=0.64, split="test")[0], random_liquid(1000)
+    return gl.load("standard", T=0.64, split="test")[0], random_liquid(1000).replace(temperature=0.5)
 
 
 @pytest.mark.parametrize("name", PREDICTIONS["predictions"])

@@ -1,0 +1,59 @@
+"""What a training step costs with each decoder, over that with the paper's, which has weights for each time.
+
+    python benchmarks/bench_decoders.py [--rounds 30]
+
+One thread, one training configuration of the standard set, the network of the laptop preset. In each round each decoder
+takes one step (forward, backward, Adam), and its processor time is divided by that which the paper's took in the same
+round; the median over rounds is the cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+from bench_body import INPUTS, stepper
+from common import machine, save, table
+
+import glasslit as gl
+from glasslit.models.decoders import DECODERS
+from glasslit.provenance import data_hash
+
+COLUMNS = ["decoder", "parameters", "cost", "step_s", "step_least_s"]
+
+
+def measure(rounds: int, configuration: gl.Configuration) -> list[dict]:
+    """One row for each decoder."""
+    n_times = len(configuration.times)
+    configs = {d: gl.ModelConfig.laptop(inputs=INPUTS, n_times=n_times, decoder=d) for d in DECODERS}
+    steppers = {name: stepper(config, configuration) for name, config in configs.items()}
+    taken: dict[str, list[float]] = {name: [] for name in configs}
+    for number in range(rounds + 2):
+        for name, (step, _) in steppers.items():
+            begun = time.process_time()
+            step()
+            if number >= 2:  # the first compile kernels and make plans
+                taken[name].append(time.process_time() - begun)
+    return [
+        {"decoder": name, "parameters": net.count_parameters()["decoder"]}
+        | {"cost": statistics.median(a / b for a, b in zip(taken[name], taken["linear"], strict=True))}
+        | {"step_s": statistics.median(taken[name]), "step_least_s": min(taken[name])}
+        for name, (_, net) in steppers.items()
+    ]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    print(machine())
+    configuration = gl.load("standard", T=0.56, split="train")[0]
+    rows = measure(chosen.rounds, configuration)
+    print(table(rows, COLUMNS))
+    about = {"settings": {"rounds": chosen.rounds}, "data": data_hash([configuration.hash()])}
+    about |= {"seconds": time.perf_counter() - begun, "rows": rows}
+    print(save("decoders", "cpu", about))
