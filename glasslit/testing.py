@@ -1,4 +1,4 @@
-"""Checks that users may run on their own layers: equivariance, with negative controls and tolerances.
+"""Checks that users may run on their own layers: equivariance, with negative controls and tolerances; tensor products.
 
 Every equivariance claim of the book stands beside one of the broken networks below, failing the same check.
 """
@@ -16,11 +16,28 @@ from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
+from .equivariance.audit import assert_tensor_product, audit_tensor_product, gathered
 from .equivariance.so3 import random_rotations, rotate
 from .liquid.configuration import Configuration
 from .liquid.graph import required
 from .liquid.kob_andersen import TIME_GRIDS
 from .models.se3 import SE3GNN
+
+__all__ = [
+    "assert_equivariant",
+    "assert_tensor_product",
+    "audit_tensor_product",
+    "batch_norm_per_component",
+    "equivariance_error",
+    "gathered",
+    "predictions_when_turned",
+    "random_liquid",
+    "relu_on_vectors",
+    "shuffle_labels",
+    "swapped_axes",
+    "turn",
+    "write_glassbench",
+]
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest relative change that is put down to rounding. Eight layers of the paper's size show about 2e-15 and

@@ -216,6 +216,47 @@ def test_gradcheck_first_and_second_derivatives(kernel):
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
+def second(kernel, inputs, graph, coupling):
+    """The gradients of a sum of all gradients, each times random numbers; by the upstream gradient, too."""
+    h, Y, *weights = inputs
+    weights = weights[0] if len(weights) == 1 else RadialWeights(*weights)
+    out = contract_scatter(h, Y, weights, graph, coupling, kernel)
+    generator = torch.Generator().manual_seed(98)
+    upstream = torch.randn(out.shape, dtype=torch.float64, generator=generator).to(out).requires_grad_()
+    first = torch.autograd.grad(out, inputs, upstream, create_graph=True)
+    total = sum((g * torch.randn(g.shape, dtype=torch.float64, generator=generator).to(g)).sum() for g in first)
+    return torch.autograd.grad(total, [*inputs, upstream])
+
+
+@pytest.mark.parametrize("hidden", [None, 16])
+@pytest.mark.parametrize("coupling", [PAPER, COUPLINGS[-3]], ids=lambda c: c.irreps_in)
+@pytest.mark.parametrize("kernel", FAST)
+def test_second_derivatives_are_the_engine_s_and_equal_the_reference_s(kernel, coupling, hidden, monkeypatch):
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        graph = liquid(dtype)
+        inputs = random_inputs(coupling, graph, 60, dtype, hidden)
+        expected = second("reference", [x.double().detach().requires_grad_() for x in inputs], graph, coupling)
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels.reference, "contract", None)
+            assert_close(second(kernel, inputs, graph, coupling), expected, tolerance)
+
+
+def test_gradients_of_what_is_needed_only():
+    """Forces ask for the gradient of harmonics and weights alone; of each, what it depends on is differentiated."""
+    coupling, graph = Coupling("2x0e+1x1e", 1), liquid()
+    h, Y, weights = random_inputs(coupling, graph, 60)
+    for wanted in ((1,), (0,), (1, 2)):
+        found = {}
+        for kernel in ("cpu", "reference"):
+            inputs = [x.detach().requires_grad_(k in wanted) for k, x in enumerate((h, Y, weights))]
+            out = contract_scatter(*inputs, graph, coupling, kernel)
+            asked = [inputs[k] for k in wanted]
+            first = torch.autograd.grad(out.sin().sum(), asked, create_graph=True)
+            assert all(g.requires_grad for g in first)
+            found[kernel] = torch.autograd.grad(sum(g.square().sum() for g in first), asked)
+        assert_close(found["cpu"], found["reference"], 1e-12)
+
+
 @pytest.mark.parametrize("hidden", [None, 16])
 @pytest.mark.parametrize("kernel", FAST)
 def test_results_are_bitwise_the_same_from_run_to_run_and_for_any_number_of_threads(kernel, hidden):

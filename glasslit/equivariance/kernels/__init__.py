@@ -98,7 +98,7 @@ def contract_scatter(
     Returns
     -------
     shape (N, coupling.irreps_out.dim); nodes without neighbors get zeros. Differentiable with respect to h,
-    Y and weights; second derivatives go through the reference.
+    Y and weights, any number of times.
 
     Raises
     ------
