@@ -61,7 +61,7 @@ def audit_tensor_product(
     Examples
     --------
     >>> outside = {"shared_weights": False, "internal_weights": False}
-    >>> reference = o3.FullyConnectedTensorProduct("2x0e+1x1e", "1x1e", "1x1e", **outside)
+    >>> reference = o3.FullyConnectedTensorProduct("2x0e+1x1e", "1x1e", "1x1e", **outside).double()
     >>> audit_tensor_product(reference, reference)["dw"].round(9)
     path
     2x0e x 1x1e > 1x1e    0.000000e+00
@@ -146,7 +146,7 @@ def gathered(fused: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Produ
     Examples
     --------
     >>> outside = {"shared_weights": False, "internal_weights": False}
-    >>> reference = o3.FullyConnectedTensorProduct("1x0e", "1x1e", "1x1e", **outside)
+    >>> reference = o3.FullyConnectedTensorProduct("1x0e", "1x1e", "1x1e", **outside).double()
     >>> def fused(h, y, w, edge_index):
     ...     messages = reference(h[edge_index[0]], y, w)
     ...     return messages.new_zeros(len(h), messages.shape[1]).index_add(0, edge_index[1], messages)
