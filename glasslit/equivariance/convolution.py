@@ -77,12 +77,17 @@ class _Linear(torch.autograd.Function):
         )
 
 
+def linear_of_many(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``torch.nn.functional.linear`` for many rows: x (E, in), weight (out, in), bias (out,) -> (E, out)."""
+    return cast(Tensor, _Linear.apply(x, weight, bias))
+
+
 class Linear(nn.Linear):
     """PyTorch's linear map, for many rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (E, in_features) -> (E, out_features)."""
-        return cast(Tensor, _Linear.apply(x, self.weight, self.bias))
+        return linear_of_many(x, self.weight, self.bias)
 
 
 class Dropout(nn.Dropout):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch_geometric.data import Batch, Data
 from ..equivariance.kernels.plan import join_plans
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs, required
+from ..models.potential import Potential
 from ..models.propensity import PropensityNetwork
 from ..models.se3 import SE3GNN
 
@@ -36,7 +38,7 @@ class Graphs:
 
     def __init__(
         self,
-        net: PropensityNetwork,
+        net: PropensityNetwork | Potential,
         configurations: Sequence[Configuration],
         num_workers: int | None,
         seed: int,
@@ -62,7 +64,7 @@ class Graphs:
         """The same, made anew."""
         c, drawn = self.configurations[k], None
         if self.noise:
-            field = parse_inputs(self.net.config.inputs).positions
+            field = parse_inputs(cast(PropensityNetwork, self.net).config.inputs).positions
             positions = required(c, field)
             drawn = np.random.default_rng([self.seed, epoch, k]).normal(scale=self.noise, size=positions.shape)
             c = c.replace(**{field: positions + drawn})

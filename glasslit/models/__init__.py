@@ -8,5 +8,17 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["baselines", "clock", "conditions", "decoders", "descriptors", "heads", "norms", "propensity", "ridge", "se3"],
+    [
+        "baselines",
+        "clock",
+        "conditions",
+        "decoders",
+        "descriptors",
+        "heads",
+        "norms",
+        "potential",
+        "propensity",
+        "ridge",
+        "se3",
+    ],
 )

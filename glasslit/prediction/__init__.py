@@ -5,11 +5,11 @@ Imports :mod:`glasslit.liquid`, :mod:`glasslit.data`, :mod:`glasslit.models` and
 """
 
 from ..learning.checkpoint import find_model
-from . import blocks, comparison, output
+from . import blocks, calculator, comparison, output
 from .blocks import BLOCK, KEPT, predict_in_blocks, predict_targets
 from .output import PredictionFile, predicted_atoms
 
 __all__ = [
-    "BLOCK", "KEPT", "PredictionFile", "blocks", "comparison", "find_model", "output", "predict_in_blocks",
-    "predict_targets", "predicted_atoms",
+    "BLOCK", "KEPT", "PredictionFile", "blocks", "calculator", "comparison", "find_model", "output",
+    "predict_in_blocks", "predict_targets", "predicted_atoms",
 ]  # fmt: skip

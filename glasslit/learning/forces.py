@@ -1,0 +1,162 @@
+"""Training of a learned potential on energies and forces, and its errors.
+
+The labels are exact and cost nothing: those of the Kob-Andersen potential that the configurations were made with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from .. import parallel
+from ..liquid.configuration import Configuration
+from ..liquid.kob_andersen import TYPE_NAMES
+from ..models.potential import Potential, PotentialConfig, exact
+from .capture import plainly
+from .checkpoint import resolve_device
+from .graphs import Graphs
+from .train import EpochRecord, TrainConfig, epochs
+
+
+class _Student(nn.Module):
+    """A potential with the loss of energies and forces, as one module for checkpoints and optimizer."""
+
+    def __init__(self, potential: Potential, energy_weight: float) -> None:
+        super().__init__()
+        self.potential, self.energy_weight = potential, energy_weight
+
+    @property
+    def config(self) -> PotentialConfig:
+        return self.potential.config
+
+    @property
+    def target_mean(self) -> Tensor:
+        return self.potential.target_mean
+
+    @property
+    def scale(self) -> Tensor:
+        return self.potential.scale
+
+    def forward(self, graph: Data) -> Tensor:
+        """The loss of a batch, see :func:`fit_potential`."""
+        energy, force = self.potential(graph)
+        loss = ((force - graph.force) / self.scale).square().mean()
+        if not self.energy_weight:
+            return loss
+        batch = graph.batch if graph.batch is not None else torch.zeros_like(graph.types)
+        count = int(batch[-1]) + 1
+        error = torch.zeros(count).to(energy).index_add(0, batch, energy - graph.energy)
+        n = torch.bincount(batch, minlength=count)
+        return loss + self.energy_weight * (error / n).square().mean() / self.scale**2
+
+
+def fit_potential(
+    potential: Potential,
+    train: Sequence[Configuration],
+    val: Sequence[Configuration],
+    config: TrainConfig | None = None,
+    energy_weight: float = 10.0,
+) -> Iterator[EpochRecord]:
+    r"""Train a potential; when the iterator ends it holds the weights whose forces are best on ``val``.
+
+    As :func:`glasslit.fit` in all else: a killed training goes on from its checkpoint, on a CPU to the same bits, and
+    finished epochs are yielded again. With N particles, and s the root mean square of the training forces' components,
+    the loss is
+
+    .. math:: \frac{1}{3 N s^2} \sum_i |F_i - F_i^*|^2
+
+    plus :math:`\lambda / s^2` times the square of the mean of :math:`E_i - E_i^*`.
+
+    The energy per particle counts, and not the whole energy, whose error in the first steps would hide the forces'.
+
+    Parameters
+    ----------
+    potential : trained in place; scales are those of ``train``
+    train, val : configurations that say which Kob-Andersen potential they were made with
+    config : how to train; of the loss it holds nothing
+    energy_weight : lambda
+
+    Yields
+    ------
+    :class:`~glasslit.learning.train.EpochRecord`; ``val_rho`` is the part of the forces' squares that is explained,
+    :math:`1 - \sum |F - F^*|^2 / \sum |F^*|^2`
+
+    Raises
+    ------
+    ValueError
+        If a set is empty, a configuration does not say its potential, a setting does not belong here, or the checkpoint
+        belongs to another training.
+    """
+    config = config or TrainConfig()
+    for name, chosen in (("training", train), ("validation", val)):
+        if not chosen:
+            raise ValueError(f"the {name} set is empty; expected at least one configuration")
+    foreign = {"level_weight": None, "smooth_terms": None, "position_noise": 0.0, "cuda_graphs": False}
+    if wrong := {k: getattr(config, k) for k, v in foreign.items() if getattr(config, k) != v}:
+        raise ValueError(f"{wrong} in the training of a potential; expected {foreign}, which it makes no use of")
+    if not energy_weight >= 0:
+        raise ValueError(f"energy_weight = {energy_weight!r}; expected a number of at least 0")
+    if parallel.several():
+        raise ValueError(f"a potential in {parallel.world()[1]} processes; expected one")
+    potential.to(resolve_device(config.device))
+    potential.set_standardization(train)
+    student = _Student(potential, energy_weight)
+    graphs = Graphs(potential, train, config.num_workers, config.seed, tell=_tell)
+    unseen = Graphs(potential, val, config.num_workers, config.seed, tell=_tell)
+
+    def validate() -> tuple[float, float]:
+        potential.eval()
+        missed, squares = 0.0, 0.0
+        for graph in unseen.batches([[k] for k in range(len(val))]):
+            missed += float((potential(graph)[1] - graph.force).square().sum())
+            squares += float(graph.force.square().sum())
+        return missed / squares, 1 - missed / squares
+
+    yield from epochs(student, student, graphs, val, validate, config, plainly, {"energy_weight": energy_weight})
+
+
+def _tell(graph: Data, configuration: Configuration, noise: np.ndarray | None) -> None:
+    graph.energy, graph.force = (torch.as_tensor(v).to(graph.vector) for v in exact(configuration))
+
+
+def force_errors(potential: Potential, test: Sequence[Configuration]) -> dict[str, Any]:
+    """Errors of a potential on configurations that took no part in training.
+
+    Parameters
+    ----------
+    potential : a trained one
+    test : configurations that say their potential
+
+    Returns
+    -------
+    {"force": root mean square error of the forces' components, "relative": the same over the root mean square of the
+    exact ones, "A": ..., "B": ... (relative, of each type), "energy": root mean square error of the energy per
+    particle}; epsilon_AA and sigma_AA
+
+    Raises
+    ------
+    ValueError
+        If there is no configuration, or one does not say its potential.
+    """
+    if not test:
+        raise ValueError("no test configurations; expected at least one")
+    known, found = [exact(c) for c in test], [potential.predict(c) for c in test]
+    types = np.concatenate([c.types for c in test])
+    true, made = (np.concatenate([f for _, f in values]) for values in (known, found))
+
+    def rms(values: np.ndarray) -> float:
+        return float(np.sqrt(np.square(values).mean()))
+
+    of_type = {name: types == k for k, name in enumerate(TYPE_NAMES) if np.any(types == k)}
+    energies = [float(np.mean(e) - np.mean(e_true)) for (e, _), (e_true, _) in zip(found, known, strict=True)]
+    return {
+        "force": rms(made - true),
+        "relative": rms(made - true) / rms(true),
+        **{name: rms((made - true)[at]) / rms(true[at]) for name, at in of_type.items()},
+        "energy": rms(np.array(energies)),
+    }

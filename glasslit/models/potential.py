@@ -1,0 +1,315 @@
+r"""A learned potential: the layers of the propensity network predict an energy, and its gradient is the force.
+
+The energy of a particle is a function of the rotation-invariant part of its features, that of the liquid is the sum
+over particles, and the force is its negative gradient, by automatic differentiation: so forces turn with the liquid,
+add up to zero, and do work that does not depend on the path. (Batzner et al., Nature Communications 13, 2453, 2022, do
+so with such layers.) What differs from the propensity network is what a gradient asks for: functions that are smooth,
+also where a neighbor leaves the cutoff.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Data
+
+from ..equivariance.convolution import Linear, SE3Convolution, bessel_basis, linear_of_many
+from ..equivariance.kernels import check_kernel, contract
+from ..equivariance.so3 import irreps, spherical_harmonics
+from ..liquid.configuration import Configuration
+from ..liquid.graph import neighbor_graph
+from ..liquid.kob_andersen import TYPE_NAMES, energy_per_particle, forces
+from ..names import refuse_unknown_keywords
+
+POTENTIAL_FORMAT = "glasslit-potential-1"
+
+
+def envelope(distance: Tensor, cutoff: float, power: int = 6) -> Tensor:
+    r"""A polynomial that falls from 1 at distance 0 to 0 at the cutoff, with two derivatives that are 0 there.
+
+    .. math:: u(x) = 1 - \tfrac{(p+1)(p+2)}{2} x^p + p\,(p+2)\, x^{p+1} - \tfrac{p\,(p+1)}{2} x^{p+2}, \\ x = r / r_c
+
+    (Gasteiger et al., ICLR 2020.)
+
+    Parameters
+    ----------
+    distance : shape (E,), below the cutoff, sigma_AA
+    cutoff : r_c, sigma_AA
+    power : p
+
+    Returns
+    -------
+    shape (E,)
+
+    Examples
+    --------
+    >>> envelope(torch.tensor([0.0, 1.0, 2.0]), 2.0)
+    tensor([1.0000, 0.8555, 0.0000])
+    """
+    x, p = distance / cutoff, power
+    return 1 - x**p * ((p + 1) * (p + 2) / 2 - p * (p + 2) * x + p * (p + 1) / 2 * x**2)
+
+
+@refuse_unknown_keywords
+@dataclass(frozen=True)
+class PotentialConfig:
+    """Sizes of a learned potential.
+
+    Parameters
+    ----------
+    layers : number of convolutions
+    channels : copies of each degree l = 0 ... l_max
+    l_max : highest degree
+    cutoff : sigma_AA; the Kob-Andersen mixture's own is 2.5
+    n_basis : Bessel functions
+    hidden : width of the radial network
+    readout : width of the network from invariants to the energy
+    power : of the :func:`envelope`; 0 leaves it out, and energies jump where neighbors cross the cutoff
+    neighbors : typical number of them, by whose square root sums over neighbors are divided
+    kernel : see :func:`glasslit.equivariance.kernels.select`
+
+    Raises
+    ------
+    ValueError
+        If a size is out of range.
+    """
+
+    layers: int = 2
+    channels: int = 8
+    l_max: int = 2
+    cutoff: float = 2.5
+    n_basis: int = 16
+    hidden: int = 32
+    readout: int = 32
+    power: int = 6
+    neighbors: float = 78.0
+    kernel: str = "auto"
+
+    def __post_init__(self) -> None:
+        least = {"layers": 1, "channels": 1, "l_max": 0, "n_basis": 1, "hidden": 1, "readout": 1, "power": 0}
+        for name, lowest in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                raise ValueError(f"{name} = {value!r}; expected a whole number of at least {lowest}")
+        if not self.cutoff > 0 or not self.neighbors > 0:
+            raise ValueError(f"cutoff = {self.cutoff}, neighbors = {self.neighbors}; expected positive numbers")
+        if self.power in (1, 2):
+            raise ValueError(
+                f"power = {self.power}; expected 3 or more, for forces that are smooth, or 0 for no envelope"
+            )
+        check_kernel(self.kernel)
+
+
+class SmoothConvolution(SE3Convolution):
+    """The convolution of the propensity network with a radial network that is smooth and has no memory of batches.
+
+    SiLU stands in place of ReLU, without batch norm and dropout; weights are multiplied by the envelope.
+    """
+
+    def __init__(self, irreps_in: Any, config: PotentialConfig) -> None:
+        super().__init__(irreps_in, config.channels, config.l_max, config.n_basis, config.hidden, 0.0, config.kernel)
+        self.radial = nn.Sequential(
+            Linear(config.n_basis, config.hidden), nn.SiLU(),
+            Linear(config.hidden, config.hidden), nn.SiLU(),
+        )  # fmt: skip
+        self.last = nn.Linear(config.hidden, self.coupling.n_weights)
+
+    def couple(self, h: Tensor, Y: Tensor, basis: Tensor, cut: Tensor, graph: Data) -> Tensor:
+        """Features (N, irreps_in.dim), harmonics, basis (E, N_b) and envelope (E, 1) -> (N, irreps_out.dim)."""
+        # (W x + b) u = [W, b] [x u, u]: the envelope multiplies 17 numbers of each edge, and not all weights.
+        x = torch.cat([self.radial(basis) * cut, cut], dim=1)
+        weights = linear_of_many(x, torch.cat([self.last.weight, self.last.bias[:, None]], dim=1))
+        return self.mix(contract(h, Y, weights, graph, self.coupling, self.kernel))
+
+
+class Gate(nn.Module):
+    """Scalars by SiLU; each copy of a higher degree times a number between 0 and 1 that scalars decide."""
+
+    def __init__(self, channels: int, l_max: int) -> None:
+        super().__init__()
+        self.channels, self.l_max = channels, l_max
+        self.gates = nn.Linear(channels, channels * l_max) if l_max else None
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Features of channels copies of 0 ... l_max, shape (N, channels (l_max + 1)^2) -> the same."""
+        sizes = [self.channels * (2 * degree + 1) for degree in range(self.l_max + 1)]
+        scalars, *higher = h.split(sizes, dim=1)
+        parts = [torch.nn.functional.silu(scalars)]
+        gates = () if self.gates is None else torch.sigmoid(self.gates(scalars)).chunk(self.l_max, 1)
+        for block, gate in zip(higher, gates, strict=True):
+            parts.append((block.unflatten(1, (self.channels, -1)) * gate[:, :, None]).flatten(1))
+        return torch.cat(parts, dim=1)
+
+
+class Potential(nn.Module):
+    """Positions in, energies and forces out.
+
+    Parameters
+    ----------
+    config : :class:`PotentialConfig`
+
+    Examples
+    --------
+    >>> from glasslit.testing import random_liquid
+    >>> energy, force = Potential().predict(random_liquid(300))
+    >>> energy.shape, force.shape, bool(np.abs(force.sum(axis=0)).max() < 1e-4)
+    ((300,), (300, 3), True)
+    """
+
+    target_mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: PotentialConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or PotentialConfig()
+        n_types = len(TYPE_NAMES)
+        self.irreps = irreps(config.channels, config.l_max)
+        self.embedding = nn.Linear(n_types, config.channels)
+        self.convolutions, self.gates = nn.ModuleList(), nn.ModuleList()
+        incoming = irreps(config.channels, 0)
+        for _ in range(config.layers):
+            self.convolutions.append(SmoothConvolution(incoming, config))
+            self.gates.append(Gate(config.channels, config.l_max))
+            incoming = self.irreps
+        invariants = config.channels * (config.l_max + 1)
+        self.readout = nn.Sequential(
+            nn.Linear(invariants + n_types, config.readout), nn.SiLU(), nn.Linear(config.readout, 1)
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                # So that numbers keep their size through SiLU. PyTorch's own start is smaller, and forces, which are
+                # gradients, stay near zero for many steps.
+                nn.init.normal_(module.weight, std=1.7 / module.weight.shape[1] ** 0.5)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():  # training starts from the mean energy and forces of about zero
+            cast(nn.Linear, self.readout[-1]).weight.mul_(0.1)
+        self.register_buffer("target_mean", torch.zeros(()))
+        self.register_buffer("scale", torch.ones(()))
+
+    def graph(self, configuration: Configuration) -> Data:
+        """What the potential looks at, in its precision and on its device."""
+        like = self.target_mean
+        return neighbor_graph(configuration, self.config.cutoff, "thermal", like.dtype).to(like.device)
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Take mean energy per particle and root mean square of the forces' components from configurations."""
+        if not configurations:
+            raise ValueError("no configurations; expected at least one, to take the scale of forces from")
+        known = [exact(c) for c in configurations]
+        self.target_mean.fill_(sum(float(e.sum()) for e, _ in known) / sum(len(e) for e, _ in known))
+        self.scale.fill_(math.sqrt(float(np.mean(np.concatenate([f.ravel() for _, f in known]) ** 2))) or 1.0)
+
+    def energies(self, graph: Data, vector: Tensor) -> Tensor:
+        """Energy of each particle, shape (N,), epsilon_AA.
+
+        Parameters
+        ----------
+        graph : of :meth:`graph`
+        vector : shape (E, 3), from receiver to sender; may carry gradients
+        """
+        config, one_hot = self.config, graph.x
+        distance = torch.linalg.vector_norm(vector, dim=1)
+        harmonics = spherical_harmonics(config.l_max, vector)
+        basis = bessel_basis(distance, config.cutoff, config.n_basis)
+        cut = envelope(distance, config.cutoff, config.power) if config.power else torch.ones_like(distance)
+        cut = cut[:, None] / math.sqrt(config.neighbors)
+        h: Tensor = self.embedding(one_hot)
+        for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
+            change = gate(cast(SmoothConvolution, convolution).couple(h, harmonics, basis, cut, graph))
+            h = change if number == 0 else h + change
+        scalars, *higher = h.split([kind.dim for kind in self.irreps], dim=1)
+        squares = [block.unflatten(1, (config.channels, -1)).square().mean(dim=2) for block in higher]
+        return self.target_mean + self.scale * self.readout(torch.cat([scalars, *squares, one_hot], dim=1))[:, 0]
+
+    def forward(self, graph: Data) -> tuple[Tensor, Tensor]:
+        """Energies (N,), epsilon_AA, and forces (N, 3), epsilon_AA / sigma_AA; differentiable again in training."""
+        with torch.enable_grad():
+            vector = graph.vector.detach().requires_grad_()
+            energy = self.energies(graph, vector)
+            (slope,) = torch.autograd.grad(energy.sum(), vector, create_graph=self.training)
+        force = self.summed(graph, slope)
+        return (energy, force) if self.training else (energy.detach(), force.detach())
+
+    def summed(self, graph: Data, slope: Tensor) -> Tensor:
+        """Forces (N, 3) from the derivative of the whole energy by each edge's vector, (E, 3)."""
+        sender, receiver = graph.edge_index
+        return slope.new_zeros(len(graph.types), 3).index_add(0, receiver, slope).index_add(0, sender, -slope)
+
+    def predict(self, configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
+        """Energy of each particle, shape (N,), epsilon_AA, and force on it, shape (N, 3), epsilon_AA / sigma_AA.
+
+        Raises
+        ------
+        ValueError
+            If the box is shorter than twice the cutoff.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            energy, force = self(self.graph(configuration))
+        finally:
+            self.train(was_training)
+        return energy.cpu().numpy(), force.cpu().numpy()
+
+    def count_parameters(self) -> int:
+        """Trainable numbers."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def exact(configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
+    """Energy of each particle and force on it in the configuration's own Kob-Andersen potential, float64.
+
+    Raises
+    ------
+    ValueError
+        If the configuration does not say which of the three published truncations is its own.
+    """
+    if configuration.potential is None:
+        raise ValueError(
+            f"{configuration!r} does not say its potential; expected force-shifted, energy-shifted or unshifted: "
+            "configuration.replace(potential=...)"
+        )
+    positions, box = (torch.tensor(v, dtype=torch.float64) for v in (configuration.positions, configuration.box))
+    types = torch.tensor(configuration.types, dtype=torch.int64)
+    given = (positions, types, box, configuration.potential)
+    return energy_per_particle(*given).numpy(), forces(*given).numpy()
+
+
+def save_potential(potential: Potential, path: str | Path) -> None:
+    """Write sizes, weights and scale to one file, for :func:`load_potential`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu() for name, value in potential.state_dict().items()}
+    torch.save({"format": POTENTIAL_FORMAT, "config": asdict(potential.config), "weights": weights}, path)
+
+
+def load_potential(path: str | Path, device: str = "cpu") -> Potential:
+    """A trained potential, ready to predict; loaded without running code from the file.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it holds something else.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"{path} is not there; expected a file of save_potential")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} cannot be read ({type(error).__name__}); expected a file of save_potential"
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != POTENTIAL_FORMAT:
+        raise ValueError(f"{path} is no learned potential; expected a file of save_potential")
+    potential = Potential(PotentialConfig(**state["config"]))
+    potential.to(state["weights"]["target_mean"].dtype)
+    potential.load_state_dict(state["weights"])
+    return potential.to(device).eval()

@@ -1,0 +1,182 @@
+"""A learned potential: energies that no rotation changes, forces that are their gradient, smooth at the cutoff."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+import glasslit as gl
+from glasslit.equivariance import so3
+from glasslit.models.potential import (
+    Gate,
+    Potential,
+    PotentialConfig,
+    envelope,
+    exact,
+    load_potential,
+    save_potential,
+)
+from glasslit.testing import random_liquid
+
+SMALL = {"layers": 2, "channels": 3, "l_max": 2, "n_basis": 4, "hidden": 5, "readout": 6}
+
+
+def small(**changes):
+    torch.manual_seed(0)
+    return Potential(PotentialConfig(**(SMALL | changes))).double()
+
+
+@pytest.fixture(scope="module")
+def liquid():
+    """In a box that is just long enough."""
+    c = random_liquid(160, seed=1)
+    return c.replace(potential="force-shifted")
+
+
+@pytest.mark.parametrize("l_max", [0, 1, 2, 3])
+def test_forces_turn_with_the_liquid_and_energies_stay(liquid, l_max):
+    net = small(l_max=l_max)
+    energy, force = net.predict(liquid)
+    for rotation in so3.cube_rotations().numpy()[[1, 9, 17]]:
+        turned = liquid.replace(positions=liquid.positions @ rotation.T)
+        e, f = net.predict(turned)
+        assert np.abs(e - energy).max() < 1e-12 * np.abs(energy).max()
+        assert np.abs(f - force @ rotation.T).max() < 1e-11 * np.abs(force).max()
+        assert np.abs(f - force).max() > 0.1 * np.abs(force).max()
+
+
+class Unequal(Gate):
+    """The broken twin: ReLU of every component, scalar or not."""
+
+    def forward(self, h):
+        return torch.nn.functional.relu(h)
+
+
+def test_a_gate_on_components_breaks_it(liquid):
+    net = small()
+    net.gates[0].__class__ = Unequal
+    energy, _ = net.predict(liquid)
+    turned = liquid.replace(positions=liquid.positions @ so3.cube_rotations()[9].numpy().T)
+    assert np.abs(net.predict(turned)[0] - energy).max() > 1e-4 * np.abs(energy).max()
+
+
+def test_forces_are_minus_the_gradient_of_the_energy_and_add_up_to_zero(liquid):
+    net = small()
+    _, force = net.predict(liquid)
+    assert np.abs(force.sum(axis=0)).max() < 1e-12
+    h = 1e-5
+    for k, axis in ((0, 0), (7, 1), (80, 2)):
+        moved = []
+        for sign in (1, -1):
+            positions = liquid.positions.copy()
+            positions[k, axis] += sign * h
+            moved.append(net.predict(liquid.replace(positions=positions))[0].sum())
+        assert (moved[1] - moved[0]) / (2 * h) == pytest.approx(force[k, axis], rel=1e-5, abs=1e-9)
+
+
+def two(distance):
+    """Two particles and a third one far away, in a large box."""
+    positions = np.array([[0.0, 0.0, 0.0], [distance, 0.0, 0.0], [10.0, 10.0, 10.0]])
+    return gl.Configuration(positions=positions, types=[0, 1, 0], box=[20.0, 20.0, 20.0], temperature=0.5)
+
+
+def test_the_envelope_makes_energy_and_force_smooth_at_the_cutoff():
+    """Without it the energy jumps by what a neighbor at the cutoff is worth."""
+    jumps = {}
+    for power in (6, 0):
+        net = small(power=power)
+        with torch.no_grad():  # at the start they are zero, and so are all weights at the cutoff
+            net.convolutions[0].last.bias.fill_(1.0)
+            net.convolutions[1].last.bias.fill_(1.0)
+        before, at = (net.predict(two(d)) for d in (2.5 - 1e-6, 2.5 + 1e-6))
+        jumps[power] = abs(before[0].sum() - at[0].sum()), np.abs(before[1] - at[1]).max()
+    assert max(jumps[6]) < 1e-9
+    assert jumps[0][0] > 1e-3
+
+
+def test_the_envelope_itself():
+    r = torch.linspace(0.01, 2.0, 50, dtype=torch.float64).requires_grad_()
+    u = envelope(r, 2.0)
+    assert float(u[0].detach()) == pytest.approx(1, abs=1e-10)
+    assert (u.diff() < 0).all()
+    (first,) = torch.autograd.grad(u.sum(), r, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), r)
+    for value in (u[-1], first[-1], second[-1]):
+        assert float(value.detach()) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_gradient_of_a_loss_of_forces_is_right(liquid):
+    """Second derivatives of the whole network, by finite differences of its weights."""
+    net = small(layers=1).train()
+    graph = net.graph(liquid)
+    target = torch.randn(160, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def loss(model):
+        return (model(graph)[1] - target).square().mean()
+
+    gradients = torch.autograd.grad(loss(net), list(net.parameters()), allow_unused=True)
+    checked = 0
+    for number, gradient in enumerate(gradients):
+        if gradient is None or float(gradient.abs().max()) < 1e-8:
+            continue
+        place = int(gradient.abs().argmax())
+        values = []
+        for sign in (1, -1):
+            moved = copy.deepcopy(net)
+            list(moved.parameters())[number].data.view(-1)[place] += sign * 1e-5
+            values.append(float(loss(moved).detach()))
+        assert (values[0] - values[1]) / 2e-5 == pytest.approx(float(gradient.flatten()[place]), rel=1e-4)
+        checked += 1
+    assert checked >= 8
+
+
+def test_kernels_agree(liquid):
+    fast, slow = small(kernel="cpu"), small(kernel="reference")
+    for a, b in zip(fast.predict(liquid), slow.predict(liquid), strict=True):
+        assert np.abs(a - b).max() < 1e-12 * np.abs(b).max()
+
+
+def test_scales_are_those_of_the_training_set(liquid):
+    net = small()
+    net.set_standardization([liquid])
+    energy, force = exact(liquid)
+    assert float(net.target_mean) == pytest.approx(energy.mean())
+    assert float(net.scale) == pytest.approx(np.sqrt(np.mean(force**2)))
+    with pytest.raises(ValueError, match="does not say its potential"):
+        net.set_standardization([liquid.replace(potential=None)])
+    with pytest.raises(ValueError, match="no configurations"):
+        net.set_standardization([])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"layers": 0}, "layers = 0; expected a whole number of at least 1"),
+        ({"l_max": True}, "l_max = True"),
+        ({"cutoff": -1.0}, "cutoff = -1.0"),
+        ({"power": 2}, "power = 2; expected 3 or more"),
+        ({"kernel": "fast"}, "kernel 'fast'; expected one of auto"),
+        ({"layer": 2}, "layer"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        PotentialConfig(**settings)
+
+
+def test_files(liquid, tmp_path):
+    net = small()
+    net.set_standardization([liquid])
+    save_potential(net, tmp_path / "a" / "potential.pt")
+    again = load_potential(tmp_path / "a" / "potential.pt")
+    for a, b in zip(net.predict(liquid), again.predict(liquid), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(ValueError, match="is not there"):
+        load_potential(tmp_path / "b.pt")
+    (tmp_path / "c.pt").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_potential(tmp_path / "c.pt")
+    gl.save_model(gl.SE3GNN(gl.ModelConfig.laptop(n_times=1, layers=1)), tmp_path / "d.pt")
+    with pytest.raises(ValueError, match="is no learned potential"):
+        load_potential(tmp_path / "d.pt")
