@@ -7,4 +7,6 @@ the conventions, then :mod:`~glasslit.equivariance.convolution`; what makes it f
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["attention", "convolution", "kernels", "products", "so3"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["attention", "convolution", "kernels", "point_groups", "products", "relaxed", "so3"]
+)
