@@ -8,5 +8,5 @@ the conventions, then :mod:`~glasslit.equivariance.convolution`; what makes it f
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["attention", "convolution", "kernels", "point_groups", "products", "relaxed", "so3"]
+    __name__, ["attention", "convolution", "kernels", "point_groups", "products", "relaxed", "relaxed_volumes", "so3"]
 )

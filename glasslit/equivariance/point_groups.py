@@ -108,6 +108,47 @@ def times_kept(characters: dict[str, Floats], members: ArrayLike) -> dict[str, i
     return {name: round(n) for name, n in found.items()}
 
 
+def irrep_content(weights: ArrayLike, elements: ArrayLike, characters: dict[str, Floats]) -> dict[str, float]:
+    r"""How much of each irrep a function on a group contains.
+
+    .. math:: |P_\rho w|, \qquad (P_\rho w)(g) = \frac{d_\rho}{|G|} \sum_{h} \chi_\rho(g^{-1} h)\, w(h)
+
+    Parameters
+    ----------
+    weights : shape (n,), one for each element
+    elements : shape (n, d, d), orthogonal matrices that make a group, the identity first
+    characters : name of an irrep -> shape (n,), real
+
+    Returns
+    -------
+    name -> length of that part. The squares sum to that of the weights.
+
+    Raises
+    ------
+    ValueError
+        If the elements make no group, or there are more or fewer weights.
+
+    Examples
+    --------
+    >>> g = octahedral_group()
+    >>> found = irrep_content(g[:, 2, 2], g, octahedral_characters(g))  # where the z axis goes, seen along z
+    >>> {name: round(size, 6) for name, size in found.items() if size > 1e-9}
+    {'T1u': 4.0}
+    """
+    g, w = np.asarray(elements, dtype=float), np.asarray(weights, dtype=float)
+    if w.shape != (len(g),):
+        raise ValueError(f"weights have the shape {w.shape}; expected ({len(g)},), one for each element")
+    number = {tuple(np.round(element, 6).ravel() + 0.0): k for k, element in enumerate(g)}
+    products = np.einsum("aji,bjk->abik", g, g)  # of the inverse of one with another
+    try:
+        between = np.array([[number[tuple(np.round(p, 6).ravel() + 0.0)] for p in row] for row in products])
+    except KeyError:
+        raise ValueError(f"the {len(g)} elements make no group: products of them are not among them") from None
+    return {
+        name: float(np.linalg.norm(values[0] / len(g) * values[between] @ w)) for name, values in characters.items()
+    }
+
+
 def stabilizer(
     elements: ArrayLike, lattice: ArrayLike, positions: ArrayLike, species: ArrayLike, tolerance: float = 1e-3
 ) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ equivariant. Turning weights and input together turns the output, whatever the w
 .. math:: L_{r w}(r f) = r\, L_w(f), \qquad (r w)(g) = w(r^{-1} g)
 
 so that training keeps every symmetry which the input and the target share. Conventions: orientation g = 0 ... 3 is a
-rotation by g quarter turns counterclockwise, as :func:`torch.rot90` rotates; images are square and filters have an odd
+rotation by g quarter turns counterclockwise, as ``torch.rot90`` does; images are square and filters have an odd
 size, so that quarter turns are exact. Reflections and other angles are not treated.
 """
 

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from glasslit.equivariance.point_groups import octahedral_characters, octahedral_group, stabilizer, times_kept
+from glasslit.equivariance.point_groups import (
+    irrep_content,
+    octahedral_characters,
+    octahedral_group,
+    stabilizer,
+    times_kept,
+)
 
 ELEMENTS = octahedral_group()
 CHARACTERS = octahedral_characters(ELEMENTS)
@@ -71,6 +77,33 @@ def test_components_kept_are_those_of_matrices():
             assert np.linalg.matrix_rank(matrices.mean(axis=0)) == sum(kept[name] for name in names)
 
 
+def test_contents_are_parts_of_the_weights():
+    weights = np.random.default_rng(0).normal(size=48)
+    found = irrep_content(weights, ELEMENTS, CHARACTERS)
+    assert np.isclose(sum(size**2 for size in found.values()), (weights**2).sum())
+    assert np.isclose(found["A1g"], abs(weights.sum()) / 48**0.5)
+    turned = [
+        weights[[int(np.abs(ELEMENTS - ELEMENTS[7].T @ g).sum(axis=(1, 2)).argmin()) for g in ELEMENTS]],
+        weights[[int(np.abs(ELEMENTS - g @ ELEMENTS[7]).sum(axis=(1, 2)).argmin()) for g in ELEMENTS]],
+    ]
+    for other in turned:
+        assert irrep_content(other, ELEMENTS, CHARACTERS) == pytest.approx(found)
+    assert irrep_content(weights[::-1], ELEMENTS, CHARACTERS) != pytest.approx(found), "no other order does"
+
+
+@each_crystal
+def test_weights_that_a_stabilizer_keeps_contain_what_is_counted(cell, positions, order):
+    """Random weights, averaged over the group: the same for h g as for g."""
+    members = stabilizer(ELEMENTS, cell, positions, SPECIES)
+    weights = np.random.default_rng(1).normal(size=48)
+    of = {tuple(g.ravel()): w for g, w in zip(ELEMENTS, weights, strict=True)}
+    averaged = np.mean([[of[tuple((h @ g).ravel())] for g in ELEMENTS] for h in ELEMENTS[members]], axis=0)
+    found = irrep_content(averaged, ELEMENTS, CHARACTERS)
+    kept = times_kept(CHARACTERS, members)
+    assert len(np.unique(averaged.round(9))) == 48 // order
+    assert {name for name, size in found.items() if size > 1e-9} == {name for name, n in kept.items() if n}
+
+
 @each_crystal
 def test_stabilizers_have_the_right_size_and_no_origin(cell, positions, order):
     members = stabilizer(ELEMENTS, cell, positions, SPECIES)
@@ -112,6 +145,10 @@ def test_what_makes_no_sense_is_refused():
             times_kept(CHARACTERS, np.isin(np.arange(48), members))
     with pytest.raises(ValueError, match="there are no members"):
         times_kept(CHARACTERS, np.zeros(48, dtype=bool))
+    with pytest.raises(ValueError, match=r"weights have the shape \(47,\); expected \(48,\)"):
+        irrep_content(np.ones(47), ELEMENTS, CHARACTERS)
+    with pytest.raises(ValueError, match="the 5 elements make no group"):
+        irrep_content(np.ones(5), ELEMENTS[:5], CHARACTERS)
     with pytest.raises(ValueError, match=r"expected \(n, 3, 3\), \(3, 3\), \(atoms, 3\), \(atoms,\)"):
         stabilizer(ELEMENTS, np.eye(3), CUBIC, SPECIES[:4])
     with pytest.raises(ValueError, match="span no volume"):
