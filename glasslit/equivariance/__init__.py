@@ -8,5 +8,8 @@ the conventions, then :mod:`~glasslit.equivariance.convolution`; what makes it f
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["attention", "audit", "convolution", "kernels", "products", "so3"]
-)
+    __name__,
+    [
+        "attention", "audit", "convolution", "kernels", "point_groups", "products", "relaxed", "relaxed_volumes", "so3",
+    ],
+)  # fmt: skip

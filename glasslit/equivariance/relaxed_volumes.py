@@ -1,0 +1,112 @@
+r"""Relaxed group convolution on volumes: a weight for each of the 48 symmetries of a cube.
+
+What :mod:`~glasslit.equivariance.relaxed` does in the plane for quarter turns, here with the group O_h of
+:func:`~glasslit.equivariance.point_groups.octahedral_group`. One lifting is enough to find which symmetries a target
+lacks; convolutions of features on the group, as a deep network would need them, are not here. Volumes are cubes of
+voxels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+
+from .point_groups import octahedral_group
+
+ORDER = 48
+"""Number of elements of O_h."""
+
+
+def turn_volume(volume: Tensor, element: ArrayLike) -> Tensor:
+    r"""Volumes moved by a symmetry of the cube about their center, :math:`(g f)(x) = f(g^{-1} x)`.
+
+    Parameters
+    ----------
+    volume : shape (..., S, S, S); the last three axes are x, y and z
+    element : shape (3, 3), with one entry of 1 or -1 in each row and column
+    """
+    g = np.asarray(element)
+    source = np.abs(g).argmax(axis=0)  # the axis that x, y and z go to
+    reversed_axes = [axis - 3 for axis in range(3) if g[source[axis], axis] < 0]
+    first = volume.ndim - 3
+    order = [*range(first), *(first + int(axis) for axis in np.argsort(source))]
+    return volume.flip(reversed_axes).permute(order)
+
+
+class RelaxedVolumeLifting(nn.Module):
+    r"""From volumes to features on the group O_h: a filter in 48 orientations, each with its weight.
+
+    .. math:: F(x, g) = w(g) \sum_y \psi\big(g^{-1}(y - x)\big)\, f(y)
+
+    Parameters
+    ----------
+    channels_in, channels_out : numbers of channels
+    size : voxels of a filter's edge, odd
+
+    Raises
+    ------
+    ValueError
+        If the size is even or a number is below one, or, when applied, if the shape of the volumes does not fit.
+
+    Examples
+    --------
+    >>> RelaxedVolumeLifting(1, 3)(torch.zeros(2, 1, 5, 5, 5)).shape
+    torch.Size([2, 3, 48, 5, 5, 5])
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, size: int = 3) -> None:
+        super().__init__()
+        if min(channels_in, channels_out) < 1:
+            raise ValueError(f"the channels are {channels_in} and {channels_out}; expected at least one of each")
+        if size < 1 or size % 2 == 0:
+            raise ValueError(f"the filter size is {size}; expected an odd number, so that a filter has a central voxel")
+        limit = 1 / math.sqrt(channels_in * size**3)
+        self.filters = nn.Parameter(torch.empty(channels_out, channels_in, *[size] * 3).uniform_(-limit, limit))
+        self.relaxed = nn.Parameter(torch.ones(ORDER))
+        self.padding = size // 2
+        self.elements = octahedral_group()
+
+    def oriented(self, element: ArrayLike) -> Tensor:
+        """All filters in one orientation, shape (out, in, size, size, size)."""
+        return turn_volume(self.filters, element)
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Volumes (batch, channels_in, S, S, S) -> features (batch, channels_out, 48, S, S, S)."""
+        channels = self.filters.shape[1]
+        if volumes.ndim != 5 or volumes.shape[1] != channels or len(set(volumes.shape[2:])) > 1:
+            raise ValueError(f"the input has the shape {tuple(volumes.shape)}; expected (batch, {channels}, S, S, S)")
+        bank = torch.stack([w * self.oriented(g) for w, g in zip(self.relaxed, self.elements, strict=True)], dim=1)
+        features = nn.functional.conv3d(volumes, bank.flatten(0, 1), padding=self.padding)
+        return features.unflatten(1, (-1, ORDER))
+
+
+class RelaxedVolumeNetwork(nn.Module):
+    """From a volume to a volume: a lifting, ReLU, a linear map of channels, and the mean over the group.
+
+    Parameters
+    ----------
+    channels : between lifting and output
+    size : voxels of a filter's edge, odd
+
+    Examples
+    --------
+    >>> RelaxedVolumeNetwork(2)(torch.zeros(1, 1, 5, 5, 5)).shape
+    torch.Size([1, 1, 5, 5, 5])
+    """
+
+    def __init__(self, channels: int = 4, size: int = 3) -> None:
+        super().__init__()
+        self.lifting = RelaxedVolumeLifting(1, channels, size)
+        self.bias = nn.Parameter(torch.zeros(channels))
+        limit = 1 / math.sqrt(channels)
+        self.mix = nn.Parameter(torch.empty(channels).uniform_(-limit, limit))
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Volumes (batch, 1, S, S, S) -> volumes (batch, 1, S, S, S)."""
+        h = torch.relu(self.lifting(volumes) + self.bias[:, None, None, None, None])
+        return cast(Tensor, torch.einsum("c,ncgxyz->nxyz", self.mix, h)[:, None] / ORDER)

@@ -1,0 +1,121 @@
+"""Relaxed group convolution on volumes: equivariant under the 48 symmetries of a cube, and broken only by the data."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from glasslit.equivariance.point_groups import irrep_content, octahedral_characters, octahedral_group, times_kept
+from glasslit.equivariance.relaxed_volumes import RelaxedVolumeLifting, RelaxedVolumeNetwork, turn_volume
+from glasslit.testing import TOLERANCE
+
+ROUNDING = TOLERANCE[torch.float64]
+ELEMENTS = octahedral_group()
+CHARACTERS = octahedral_characters(ELEMENTS)
+NUMBER = {tuple(g.ravel()): k for k, g in enumerate(ELEMENTS)}
+
+
+class Unreflected(RelaxedVolumeLifting):
+    """Broken twin: permutes the axes of its filters and forgets to reverse them."""
+
+    def oriented(self, element):
+        return turn_volume(self.filters, np.abs(element))
+
+
+def volumes(*shape, seed=0):
+    return torch.randn(*shape, 5, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def source_of(h):
+    """Where the orientation g of turned features comes from: h^-1 g."""
+    return [NUMBER[tuple((h.T @ g).ravel())] for g in ELEMENTS]
+
+
+def turn_features(features, h):
+    return turn_volume(features, h)[:, :, source_of(h)]
+
+
+def errors(layer, inputs, turn_out):
+    with torch.no_grad():
+        plain = layer(inputs)
+        off = [(layer(turn_volume(inputs, h)) - turn_out(plain, h)).abs().max() for h in ELEMENTS]
+    return torch.stack(off) / plain.abs().max()
+
+
+def lifting(kind=RelaxedVolumeLifting):
+    torch.manual_seed(1)
+    return kind(2, 3).double()
+
+
+def test_volumes_turn_voxel_by_voxel():
+    volume = volumes(1)[0]
+    for g in ELEMENTS:
+        turned = turn_volume(volume, g)
+        for x in itertools.product((-2, 0, 1), repeat=3):
+            back = g.T @ x
+            assert turned[tuple(k + 2 for k in x)] == volume[tuple(int(k) + 2 for k in back)]
+    one, other = ELEMENTS[11], ELEMENTS[30]
+    assert torch.equal(turn_volume(turn_volume(volume, other), one), turn_volume(volume, one @ other))
+    assert not torch.equal(turn_volume(volume, one @ other), turn_volume(volume, other @ one))
+
+
+def test_equal_weights_are_equivariant_and_unequal_ones_are_not():
+    layer, inputs = lifting(), volumes(1, 2)
+    assert (errors(layer, inputs, turn_features) < ROUNDING).all()
+    layer.relaxed.data = 1 + 0.3 * torch.rand(48, dtype=torch.float64)
+    found = errors(layer, inputs, turn_features)
+    assert found[0] < ROUNDING
+    assert (found[1:] > 0.01).all()
+
+
+def test_a_broken_twin_fails_the_check():
+    found = errors(lifting(Unreflected), volumes(1, 2), turn_features)
+    assert (found[[k for k, g in enumerate(ELEMENTS) if (g < 0).any()]] > 0.01).all()
+
+
+def test_turning_weights_and_input_together_turns_the_output():
+    layer, inputs = lifting(), volumes(1, 2)
+    weights = 1 + 0.3 * torch.rand(48, dtype=torch.float64)
+    layer.relaxed.data = weights
+    plain = layer(inputs)
+    for h in ELEMENTS[::7]:
+        layer.relaxed.data = weights[source_of(h)]
+        assert torch.allclose(layer(turn_volume(inputs, h)), turn_features(plain, h), atol=1e-12)
+
+
+def test_the_network_is_equivariant_with_equal_weights_only():
+    torch.manual_seed(0)
+    net, inputs = RelaxedVolumeNetwork(2).double(), volumes(2, 1)
+    assert (errors(net, inputs, turn_volume) < ROUNDING).all()
+    net.lifting.relaxed.data = 1 + 0.3 * torch.rand(48, dtype=torch.float64)
+    assert (errors(net, inputs, turn_volume)[1:] > 1e-3).all()
+
+
+@pytest.mark.parametrize("polar", [(0, 0, 0), (0, 0, 1), (1, 1, 0), (1, 1, 1), (1, 2, 3)])
+def test_training_finds_what_a_polar_target_lacks(polar):
+    """From a cube to a cube with a polar axis: only what the axis' stabilizer allows, and all of that."""
+    torch.manual_seed(0)
+    x = torch.stack(torch.meshgrid(*[torch.arange(-2.0, 3.0, dtype=torch.float64)] * 3, indexing="ij"), dim=-1)
+    cube = torch.exp(-(x**4).sum(dim=-1) / 4)[None, None]
+    target = cube * torch.exp(0.3 * x @ torch.tensor(polar, dtype=torch.float64))
+    net = RelaxedVolumeNetwork(2).double()
+    adam = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(15):
+        loss = (net(cube) - target).square().mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    found = irrep_content(net.lifting.relaxed.detach().numpy(), ELEMENTS, CHARACTERS)
+    kept = times_kept(CHARACTERS, (ELEMENTS @ polar == polar).all(axis=1))
+    assert {name for name, size in found.items() if size > 1e-10} == {name for name, n in kept.items() if n}
+
+
+def test_what_makes_no_sense_is_refused():
+    with pytest.raises(ValueError, match="the filter size is 2; expected an odd number"):
+        RelaxedVolumeLifting(1, 2, size=2)
+    with pytest.raises(ValueError, match="expected at least one of each"):
+        RelaxedVolumeLifting(1, 0)
+    for shape in ((1, 2, 5, 5, 5), (1, 1, 5, 5, 4), (1, 5, 5, 5)):
+        with pytest.raises(ValueError, match=r"expected \(batch, 1, S, S, S\)"):
+            RelaxedVolumeLifting(1, 2)(torch.zeros(shape))
