@@ -2,9 +2,11 @@
 
 Imports no other room, so that it serves other tasks as well. Start with :mod:`~glasslit.equivariance.so3`, which states
 the conventions, then :mod:`~glasslit.equivariance.convolution`; what makes it fast is in
-:mod:`~glasslit.equivariance.kernels`.
+:mod:`~glasslit.equivariance.kernels`. Reflections are known to :mod:`~glasslit.equivariance.parity` alone.
 """
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["attention", "convolution", "kernels", "products", "so3"])
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, ["attention", "convolution", "kernels", "order_parameters", "parity", "products", "so3"]
+)
