@@ -2,7 +2,7 @@
 
 Imports no other room, so that it serves other tasks as well. Start with :mod:`~glasslit.equivariance.so3`, which states
 the conventions, then :mod:`~glasslit.equivariance.convolution`; what makes it fast is in
-:mod:`~glasslit.equivariance.kernels`.
+:mod:`~glasslit.equivariance.kernels`. Reflections are known to :mod:`~glasslit.equivariance.parity` alone.
 """
 
 import lazy_loader
@@ -10,6 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "attention", "audit", "convolution", "kernels", "point_groups", "products", "relaxed", "relaxed_volumes", "so3",
+        "attention", "audit", "convolution", "kernels", "order_parameters", "parity", "point_groups", "products", "relaxed",
+        "relaxed_volumes", "so3",
     ],
 )  # fmt: skip
