@@ -121,12 +121,16 @@ class SmoothConvolution(SE3Convolution):
         )  # fmt: skip
         self.last = nn.Linear(config.hidden, self.coupling.n_weights)
 
-    def couple(self, h: Tensor, Y: Tensor, basis: Tensor, cut: Tensor, graph: Data) -> Tensor:
-        """Features (N, irreps_in.dim), harmonics, basis (E, N_b) and envelope (E, 1) -> (N, irreps_out.dim)."""
+    def couple(self, h: Tensor, Y: Tensor, basis: Tensor, cut: Tensor, pair: Tensor, graph: Data) -> Tensor:
+        """Features (N, irreps_in.dim) to (N, irreps_out.dim).
+
+        Harmonics (E, (l_max + 1)^2) are those of edges; basis (P, N_b) and envelope (P, 1) those of pairs, and ``pair``
+        says which an edge belongs to.
+        """
         # (W x + b) u = [W, b] [x u, u]: the envelope multiplies 17 numbers of each edge, and not all weights.
         x = torch.cat([self.radial(basis) * cut, cut], dim=1)
         weights = linear_of_many(x, torch.cat([self.last.weight, self.last.bias[:, None]], dim=1))
-        return self.mix(contract(h, Y, weights, graph, self.coupling, self.kernel))
+        return self.mix(contract(h, Y, weights.index_select(0, pair), graph, self.coupling, self.kernel))
 
 
 class Gate(nn.Module):
@@ -216,14 +220,19 @@ class Potential(nn.Module):
         vector : shape (E, 3), from receiver to sender; may carry gradients
         """
         config, one_hot = self.config, graph.x
-        distance = torch.linalg.vector_norm(vector, dim=1)
-        harmonics = spherical_harmonics(config.l_max, vector)
+        # Both edges of a pair are as long, and their harmonics differ by the sign (-1)^l: half of the work is enough.
+        first, pair, turned = pairs_of(graph.reverse)
+        one_way = vector.index_select(0, first)
+        distance = torch.linalg.vector_norm(one_way, dim=1)
+        sign = torch.cat([torch.full((2 * degree + 1,), (-1.0) ** degree) for degree in range(config.l_max + 1)])
+        signs = torch.where(turned[:, None], sign.to(vector), 1.0)
+        harmonics = spherical_harmonics(config.l_max, one_way).index_select(0, pair) * signs
         basis = bessel_basis(distance, config.cutoff, config.n_basis)
         cut = envelope(distance, config.cutoff, config.power) if config.power else torch.ones_like(distance)
         cut = cut[:, None] / math.sqrt(config.neighbors)
         h: Tensor = self.embedding(one_hot)
         for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
-            change = gate(cast(SmoothConvolution, convolution).couple(h, harmonics, basis, cut, graph))
+            change = gate(cast(SmoothConvolution, convolution).couple(h, harmonics, basis, cut, pair, graph))
             h = change if number == 0 else h + change
         scalars, *higher = h.split([kind.dim for kind in self.irreps], dim=1)
         squares = [block.unflatten(1, (config.channels, -1)).square().mean(dim=2) for block in higher]
@@ -262,6 +271,22 @@ class Potential(nn.Module):
     def count_parameters(self) -> int:
         """Trainable numbers."""
         return sum(p.numel() for p in self.parameters())
+
+
+def pairs_of(reverse: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From each edge's reverse, shape (E,): one edge of each pair (P,), the pair of each edge, and which is the other.
+
+    Examples
+    --------
+    >>> pairs_of(torch.tensor([1, 0, 3, 2]))
+    (tensor([0, 2]), tensor([0, 0, 1, 1]), tensor([False,  True, False,  True]))
+    """
+    numbers = torch.arange(len(reverse), device=reverse.device)
+    turned = reverse < numbers
+    first = numbers[~turned]
+    pair = torch.empty_like(numbers)
+    pair[first] = torch.arange(len(first), device=reverse.device)
+    return first, pair.index_copy(0, reverse[first], pair[first]), turned
 
 
 def exact(configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
