@@ -40,7 +40,13 @@ GROUPS = {
     "botan-small-": ("Published data", ["training_runs", "order_parameter"]),
     "lmax/": (
         "Highest degree",
-        ["ablations", "against_the_field", "inside_the_network", "how_sure"],
+        [
+            "ablations",
+            "against_the_field",
+            "smoothness",
+            "inside_the_network",
+            "how_sure",
+        ],
     ),
     "depth/": ("Number of layers", ["ablations", "inside_the_network"]),
     "ntrain/": ("Number of training configurations", ["ablations"]),

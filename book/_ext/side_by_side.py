@@ -52,6 +52,7 @@ LONG = (
     "ablations",
     "inputs_and_vectors",
     "fields",
+    "smoothness",
     "making_it_fast",
     "what_we_found",
     "equivariance_checks",
