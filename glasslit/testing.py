@@ -24,6 +24,9 @@ from .liquid.kob_andersen import TIME_GRIDS
 from .models.se3 import SE3GNN
 
 __all__ = [
+    "BROKEN",
+    "TOLERANCE",
+    "ReluOnEverything",
     "assert_equivariant",
     "assert_tensor_product",
     "audit_tensor_product",

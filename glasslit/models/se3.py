@@ -49,6 +49,8 @@ class ModelConfig:
     products : factors of the products of features after each convolution, 1 (none, as in the paper), 2 or 3; see
         :class:`glasslit.equivariance.products.SymmetricProduct`
     attention : whether a score weights each message; see :class:`glasslit.equivariance.attention.EdgeScore`
+    relaxed : highest degree of weights that break the symmetry where the data do, 0 for none, as in the paper; see
+        :meth:`SE3GNN.node_inputs`
     n_times : number of times predicted at once
     time_unit : in which it counts time, one of :data:`glasslit.models.clock.TIME_UNITS`: "LJ", or "tau_alpha" at each
         configuration's temperature, for training at several temperatures
@@ -81,6 +83,7 @@ class ModelConfig:
     products: int = 1
     attention: bool = False
     time_unit: str = "LJ"
+    relaxed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -106,6 +109,8 @@ class ModelConfig:
         check_time_unit(self.time_unit)
         if not isinstance(self.attention, bool):
             raise ValueError(f"attention = {self.attention!r}; expected True or False")
+        if not (isinstance(self.relaxed, int) and 0 <= self.relaxed <= self.l_max):
+            raise ValueError(f"relaxed = {self.relaxed!r}; expected a whole number from 0 to l_max = {self.l_max}")
 
     @classmethod
     def laptop(cls, **changes: Any) -> ModelConfig:
@@ -134,7 +139,11 @@ class SE3GNN(PropensityNetwork):
     def __init__(self, config: ModelConfig | None = None) -> None:
         config = config or ModelConfig()
         super().__init__(config)
-        self.irreps_inputs = o3.Irreps([(self.n_scalars, (0, 1)), *([(1, (1, 1))] if self.needs_vector else [])])
+        inputs = [(self.n_scalars, (0, 1)), *([(1, (1, 1))] if self.needs_vector else [])]
+        relaxed = [(1, (degree, 1)) for degree in range(1, config.relaxed + 1)]
+        self.irreps_inputs = o3.Irreps([*inputs, *relaxed])
+        if relaxed:
+            self.relaxed_weights = nn.Parameter(torch.zeros(o3.Irreps(relaxed).dim))
         self.register_module("decoder", None)  # made last, but the first in the order of parameters, which files keep
         self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
         incoming = self.irreps_inputs
@@ -160,9 +169,19 @@ class SE3GNN(PropensityNetwork):
         self.scores.extend(EdgeScore(kind, config.n_basis) for kind in kinds if config.attention)
 
     def node_inputs(self, graph: Data) -> Tensor:
-        """Scalars of each particle, and its vector where ``inputs`` names one: shape (N, self.irreps_inputs.dim)."""
-        x = self.scalars(graph)
-        return torch.cat([x, self.vectors(graph)], dim=1) if self.needs_vector else x
+        """Scalars of each particle, its vector where ``inputs`` names one, and the relaxed weights.
+
+        Shape (N, self.irreps_inputs.dim). The relaxed weights, one copy of each degree 1 ... ``config.relaxed``, are
+        the same for all particles. They couple with the harmonics as features do, so that they weight neighbors by
+        their direction: a network whose relaxed weights are turned with the liquid predicts the same, and one whose
+        relaxed weights stay where the liquid turns does not. At the start they are zero.
+        """
+        parts = [self.scalars(graph)]
+        if self.needs_vector:
+            parts.append(self.vectors(graph))
+        if self.config.relaxed:
+            parts.append(self.relaxed_weights.expand(len(graph.types), -1))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
     def features(self, graph: Data) -> Tensor:
         """Equivariant features of each particle after the last layer, shape (N, self.irreps.dim)."""
@@ -319,6 +338,7 @@ class SE3GNN(PropensityNetwork):
         further = {name: count([head]) for name, head in self.heads.items()}
         further |= {"products": count(self.products)} if self.config.products > 1 else {}
         further |= {"attention": count(self.scores)} if self.config.attention else {}
+        further |= {"relaxed": self.relaxed_weights.numel()} if self.config.relaxed else {}
         return {
             "radial": count(c.radial for c in self.convolutions),
             "mixing": count(c.mixing for c in self.convolutions),

@@ -377,3 +377,62 @@ def test_a_training_with_products_and_attention_goes_on_where_it_stopped(tmp_pat
     again, found = trained(3, tmp_path / "unfinished.pt")
     assert found == records
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def relaxed(liquid, degree=2, **sizes):
+    """A network whose relaxed weights are not zero, and its graph of a liquid."""
+    torch.manual_seed(0)
+    config = {"layers": 2, "channels": 2, "l_max": 2, "inputs": "thermal", "n_times": 2, "relaxed": degree}
+    net = gl.SE3GNN(gl.ModelConfig(**(config | sizes))).double()
+    assert not net.relaxed_weights.any()
+    with torch.no_grad():
+        net.relaxed_weights.copy_(torch.randn(net.relaxed_weights.shape, dtype=torch.float64))
+    return net.eval(), net.graph(liquid)
+
+
+def of_turned_weights(net, rotation):
+    """A copy whose relaxed weights turn along with the liquid."""
+    copied = gl.SE3GNN(net.config).double()
+    copied.load_state_dict(net.state_dict())
+    kinds = net.irreps_inputs[-net.config.relaxed :]
+    with torch.no_grad():
+        copied.relaxed_weights.copy_(so3.rotate(net.relaxed_weights[None], kinds, rotation)[0])
+    return copied.eval()
+
+
+@pytest.mark.parametrize("degree", [1, 2])
+def test_relaxed_weights_break_the_symmetry_unless_they_turn_too(liquid, degree):
+    net, graph = relaxed(liquid, degree)
+    rotation = so3.random_rotations(1, seed=1)[0]
+    turned = graph.clone()
+    turned.vector = graph.vector @ rotation.T
+    before = net(graph)
+    change = (of_turned_weights(net, rotation)(turned) - before).abs().max()
+    assert change < 1e-11 * before.abs().max()
+    assert (net(turned) - before).abs().max() > 1e-3 * before.abs().max()
+    with torch.no_grad():
+        net.relaxed_weights.zero_()
+    assert_equivariant(net, graph, "2x0e")
+
+
+def test_relaxed_weights_that_are_zero_have_a_gradient(liquid):
+    """So that they leave zero where the data ask for it."""
+    net, graph = relaxed(liquid)
+    with torch.no_grad():
+        net.relaxed_weights.zero_()
+    (gradient,) = torch.autograd.grad(net(graph)[:, 0] @ graph.vector.new_ones(len(graph.types)), net.relaxed_weights)
+    assert gradient[3:].abs().max() > 0
+
+
+def test_relaxed_weights_go_through_files_blocks_and_counts(liquid, tmp_path):
+    net, _ = relaxed(liquid)
+    gl.save_model(net, tmp_path / "model.pt")
+    again = gl.load_model(tmp_path / "model.pt")
+    assert torch.allclose(again.relaxed_weights.double(), net.relaxed_weights)
+    assert np.allclose(again.predict(liquid), net.predict(liquid), rtol=1e-4, atol=1e-6)
+    assert np.allclose(predict_in_blocks(net, liquid, 64), net.predict(liquid), rtol=1e-10)
+    assert net.count_parameters()["relaxed"] == 8
+    assert str(net.irreps_inputs) == "2x0e+1x1e+1x2e"
+    for wrong in (-1, 3, 1.5):
+        with pytest.raises(ValueError, match="expected a whole number from 0 to l_max = 2"):
+            gl.ModelConfig(l_max=2, relaxed=wrong)
