@@ -55,6 +55,7 @@ GROUPS = {
         ["ablations", "inputs_and_vectors", "inside_the_network", "how_sure"],
     ),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
+    "smooth/": ("Terms against over-smoothing", ["smoothness"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": ("Other temperatures", ["transfer"]),
     "baselines/": ("Other methods", ["against_the_field"]),
