@@ -58,6 +58,7 @@ GROUPS = {
     "decoders/": ("Decoders", ["one_decoder"]),
     "left_out/": ("A time left out", ["one_decoder"]),
     "several_T/": ("Several temperatures", ["one_decoder"]),
+    "smooth/": ("Terms against over-smoothing", ["smoothness"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": ("Other temperatures", ["transfer"]),
     "baselines/": ("Other methods", ["against_the_field"]),
