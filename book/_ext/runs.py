@@ -43,6 +43,7 @@ GROUPS = {
         [
             "ablations",
             "against_the_field",
+            "one_decoder",
             "smoothness",
             "inside_the_network",
             "how_sure",
@@ -60,7 +61,7 @@ GROUPS = {
     "several_T/": ("Several temperatures", ["one_decoder"]),
     "smooth/": ("Terms against over-smoothing", ["smoothness"]),
     "univariate/": ("One time, or all", ["ablations"]),
-    "temperatures/": ("Other temperatures", ["transfer"]),
+    "temperatures/": ("Other temperatures", ["transfer", "one_decoder"]),
     "baselines/": ("Other methods", ["against_the_field"]),
 }
 """How names of runs begin: what they are called together, and the chapters that use them."""
