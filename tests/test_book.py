@@ -30,6 +30,7 @@ from packaging.utils import canonicalize_name
 import glasslit as gl
 from glasslit import plotting, provenance
 from glasslit.learning.sweep import read_sweep
+from glasslit.models.clock import at_common_parts
 from glasslit.plotting.screens import drawn
 from tests.common import ROOT
 
@@ -61,6 +62,12 @@ def test_every_plot_has_alt_text_and_every_figure_of_a_chapter_a_caption(path):
             assert result or len(look.get("figure", {}).get("caption", "")) > 30, cell.source
 
 
+@cache
+def sweep_runs():
+    """Of all sweeps; several may put their runs into one folder."""
+    return [run for path in sorted((ROOT / "sweeps").glob("*.toml")) for run in read_sweep(path)]
+
+
 @pytest.mark.parametrize("path", RUNS, ids=lambda p: p.stem)
 def test_runs_finished_and_carry_their_card(path):
     notebook = nbformat.read(path, 4)
@@ -75,7 +82,7 @@ def test_runs_finished_and_carry_their_card(path):
     parameters, metrics = card["parameters"], json.loads((folder / "metrics.json").read_text())
     assert parameters["out"] == path.stem
     if path.parent.name != "runs":  # named, and made, as the sweep says
-        (run,) = [r for r in read_sweep(ROOT / "sweeps" / f"{path.parent.name}.toml") if r.name == path.stem]
+        (run,) = [r for r in sweep_runs() if r.name == path.stem and r.folder.resolve() == path.parent.resolve()]
         assert run.finished()
     elif parameters["data"] == "starter":
         assert f"T{parameters['T']:.2f}" in path.stem
@@ -104,7 +111,12 @@ def test_published_runs_beat_both_trivial_predictors_and_stay_below_the_ceiling(
 
 def split_hash(parameters):
     """Of the configurations that a run with these parameters reads."""
-    split = {name: gl.load(parameters["data"], T=parameters["T"], split=name) for name in ("train", "val", "test")}
+    several = parameters["T"] if isinstance(parameters["T"], list) else [parameters["T"]]
+    names = ("train", "val", "test")
+    split = {name: [c for t in several for c in gl.load(parameters["data"], T=t, split=name)] for name in names}
+    if len(several) > 1:
+        common = iter(at_common_parts([c for name in names for c in split[name]]))
+        split = {name: [next(common) for _ in split[name]] for name in names}
     split["train"] = split["train"][: parameters.get("n_train")]
     if times := parameters.get("times"):
         split = {name: [c.at_times(times) for c in chosen] for name, chosen in split.items()}

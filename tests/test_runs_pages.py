@@ -148,7 +148,7 @@ def test_stored_ceilings_are_those_of_the_labels():
         assert list(metrics["test"]["A"])[:4] == ["mean", "pooled", "ceiling", "ceiling_within"]
         if parameters["data"] == "botan-small":  # which has to be fetched
             continue
-        key = (parameters["data"], parameters["T"], *metrics["times"])
+        key = (parameters["data"], str(parameters["T"]), *metrics["times"])
         if key not in seen:
             seen[key] = _ceilings([c.at_times(metrics["times"]) for c in add.labelled(parameters, None)])
         for kind, scores in metrics["test"].items():

@@ -15,6 +15,7 @@ import numpy as np
 import glasslit as gl
 from glasslit import provenance
 from glasslit.learning.evaluation import _ceilings
+from glasslit.models.clock import at_common_parts, counted_in_parts
 
 RUNS = Path(__file__).resolve().parent
 
@@ -23,7 +24,9 @@ def labelled(parameters, published):
     """Test configurations of a run, or None where its data are not at hand."""
     if parameters["data"] == "botan-small":
         return gl.read_published(published / "test") if published else None
-    return gl.load(parameters["data"], T=parameters["T"], split="test")
+    several = parameters["T"] if isinstance(parameters["T"], list) else [parameters["T"]]
+    test = [c for t in several for c in gl.load(parameters["data"], T=t, split="test")]
+    return test if len(several) == 1 else counted_in_parts(at_common_parts(test))
 
 
 def add(path, published=None):
