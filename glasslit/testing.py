@@ -1,5 +1,7 @@
 """Checks that users may run on their own layers: equivariance, with negative controls and tolerances; tensor products.
 
+For layers of other packages, and for more than equivariance, see :class:`CheckedLayer` and :func:`check_layer`.
+
 Every equivariance claim of the book stands beside one of the broken networks below, failing the same check.
 """
 
@@ -17,24 +19,77 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from .equivariance.audit import assert_tensor_product, audit_tensor_product, gathered
+from .equivariance.checked_layer import CheckedLayer, edges_within, point_graph
+from .equivariance.checks import (
+    CHECKS,
+    assert_batch_as_single,
+    assert_gradients,
+    assert_layer,
+    assert_mirror_images,
+    assert_no_leak,
+    assert_permutations,
+    assert_precision,
+    assert_rotations,
+    assert_smooth_at_cutoff,
+    assert_translations,
+    check_layer,
+)
+from .equivariance.layer_errors import (
+    batch_errors,
+    cutoff_jumps,
+    gradient_errors,
+    leak_errors,
+    mirror_errors,
+    permutation_errors,
+    precision_errors,
+    rotation_errors,
+    translation_errors,
+)
 from .equivariance.so3 import random_rotations, rotate
+from .equivariance.twins import FAULTS, SmallLayer
 from .liquid.configuration import Configuration
 from .liquid.graph import required
 from .liquid.kob_andersen import TIME_GRIDS
 from .models.se3 import SE3GNN
 
 __all__ = [
+    "CHECKS",
+    "FAULTS",
+    "CheckedLayer",
+    "SmallLayer",
+    "assert_batch_as_single",
     "assert_equivariant",
+    "assert_gradients",
+    "assert_layer",
+    "assert_mirror_images",
+    "assert_no_leak",
+    "assert_permutations",
+    "assert_precision",
+    "assert_rotations",
+    "assert_smooth_at_cutoff",
     "assert_tensor_product",
+    "assert_translations",
     "audit_tensor_product",
+    "batch_errors",
     "batch_norm_per_component",
+    "check_layer",
+    "cutoff_jumps",
+    "edges_within",
     "equivariance_error",
     "gathered",
+    "gradient_errors",
+    "leak_errors",
+    "mirror_errors",
+    "permutation_errors",
+    "point_graph",
+    "precision_errors",
     "predictions_when_turned",
     "random_liquid",
     "relu_on_vectors",
+    "rotation_errors",
     "shuffle_labels",
     "swapped_axes",
+    "translation_errors",
     "turn",
     "write_glassbench",
 ]

@@ -1,0 +1,201 @@
+"""Nine checks that any test can run on any layer: symmetries, gradients, the cutoff, batches and number formats.
+
+Each check has two forms. One returns numbers, by what they belong to: ``rotation_errors(layer)``, in
+:mod:`~glasslit.equivariance.layer_errors`. The other raises ``AssertionError`` if a number is above its limit:
+``assert_rotations(layer)``. :func:`check_layer` runs all that the layer promises and returns a table. A layer is passed
+as :class:`~glasslit.equivariance.checked_layer.CheckedLayer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from .checked_layer import CheckedLayer
+from .layer_errors import (
+    ROUNDING,
+    Errors,
+    batch_errors,
+    cutoff_jumps,
+    gradient_errors,
+    leak_errors,
+    mirror_errors,
+    permutation_errors,
+    precision_errors,
+    rotation_errors,
+    translation_errors,
+)
+
+
+class Check(NamedTuple):
+    """What is measured, its limit, and what to do about it."""
+
+    measure: Callable[..., Errors]
+    limit: float
+    fix: str
+
+
+COUPLINGS = (
+    "an error of about 1e-8 comes from constants in float32: build layers of e3nn under "
+    "torch.set_default_dtype(torch.float64). A larger one is a broken symmetry"
+)
+CHECKS = {
+    "rotations": Check(
+        rotation_errors, ROUNDING[torch.float64], f"{COUPLINGS}, or irreps_in or irreps_out are not the layer's"
+    ),
+    "mirror images": Check(
+        mirror_errors,
+        ROUNDING[torch.float64],
+        f"{COUPLINGS}, or parities are not the layer's: a cross product of two vectors (1o) is axial (1e)",
+    ),
+    "translations": Check(
+        translation_errors,
+        ROUNDING[torch.float64],
+        "use differences of positions only. If the layer returns positions, let call return out - graph.pos",
+    ),
+    "permutations": Check(
+        permutation_errors,
+        ROUNDING[torch.float64],
+        "use no number of a point and no order of neighbors. A largest number of neighbors drops some by their order",
+    ),
+    "cutoff": Check(
+        cutoff_jumps,
+        1e-6,
+        "multiply all that an edge sends, a bias as well, by a function that reaches 0 at the cutoff with as many "
+        "derivatives as are promised (smooth)",
+    ),
+    "gradients": Check(
+        gradient_errors,
+        1e-6,
+        "look for detach(), .data, item(), NumPy or no_grad on the way from there to the output, or an error in the "
+        "backward of an own torch.autograd.Function",
+    ),
+    "leak": Check(
+        leak_errors,
+        ROUNDING[torch.float64],
+        "take means, sums and norms over each graph (graph.batch) and not over the batch",
+    ),
+    "precision": Check(
+        precision_errors,
+        ROUNDING[torch.float32],
+        "look for differences of large numbers, such as E[x^2] - E[x]^2, and for tensors of a fixed dtype",
+    ),
+    "batch": Check(
+        batch_errors,
+        ROUNDING[torch.float64],
+        "let nothing depend on the number of graphs or points of the batch: use graph.batch in sums and counts",
+    ),
+}
+"""All checks by name. "mirror images" and "cutoff" run where the layer promises them."""
+
+
+def assert_rotations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """Raise ``AssertionError`` if an error of :func:`rotation_errors` is above the tolerance; return the errors."""
+    return _assert("rotations", layer, tolerance, seed)
+
+
+def assert_mirror_images(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`mirror_errors`."""
+    return _assert("mirror images", layer, tolerance, seed)
+
+
+def assert_translations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`translation_errors`."""
+    return _assert("translations", layer, tolerance, seed)
+
+
+def assert_permutations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`permutation_errors`."""
+    return _assert("permutations", layer, tolerance, seed)
+
+
+def assert_smooth_at_cutoff(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`cutoff_jumps`, up to the derivative that the layer promises."""
+    return _assert("cutoff", layer, tolerance, seed)
+
+
+def assert_gradients(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`gradient_errors`."""
+    return _assert("gradients", layer, tolerance, seed)
+
+
+def assert_no_leak(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`leak_errors`."""
+    return _assert("leak", layer, tolerance, seed)
+
+
+def assert_precision(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`precision_errors`."""
+    return _assert("precision", layer, tolerance, seed)
+
+
+def assert_batch_as_single(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
+    """The same for :func:`batch_errors`."""
+    return _assert("batch", layer, tolerance, seed)
+
+
+def check_layer(layer: CheckedLayer, leave_out: Iterable[str] = (), seed: int = 0) -> pd.DataFrame:
+    """All that a layer promises, in one table.
+
+    Parameters
+    ----------
+    layer : see :class:`~glasslit.equivariance.checked_layer.CheckedLayer`
+    leave_out : names of checks, keys of :data:`CHECKS`, that the layer makes no promise about
+    seed : of all random numbers
+
+    Returns
+    -------
+    A row for each check with the largest ``error``, ``where`` it is, the ``limit`` and whether it ``passes``.
+
+    Raises
+    ------
+    ValueError
+        If there is no check of such a name, or a check cannot be made; see :func:`rotation_errors`.
+    """
+    left_out = set(leave_out)
+    if unknown := left_out - set(CHECKS):
+        raise ValueError(f"leave_out names {', '.join(sorted(unknown))}; expected names of {', '.join(CHECKS)}")
+    left_out |= (set() if layer.mirror_images else {"mirror images"}) | ({"cutoff"} if layer.smooth is None else set())
+    rows = {}
+    for name, check in CHECKS.items():
+        if name not in left_out:
+            where, error = _worst(check.measure(layer, seed=seed))
+            rows[name] = {"error": error, "where": where, "limit": check.limit, "passes": error <= check.limit}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["error", "where", "limit", "passes"]).rename_axis(
+        "check"
+    )
+
+
+def assert_layer(layer: CheckedLayer, leave_out: Iterable[str] = (), seed: int = 0) -> pd.DataFrame:
+    """:func:`check_layer`, with one ``AssertionError`` that names every check that fails; returns the table."""
+    table = check_layer(layer, leave_out, seed)
+    wrong = table[~table.passes.astype(bool)]
+    if len(wrong):
+        told = [_message(layer, str(name), row["where"], row["error"], row["limit"]) for name, row in wrong.iterrows()]
+        raise AssertionError("\n".join(told))
+    return table
+
+
+def _assert(name: str, layer: CheckedLayer, tolerance: float | None, seed: int) -> Errors:
+    check = CHECKS[name]
+    limit = check.limit if tolerance is None else tolerance
+    errors = check.measure(layer, seed=seed)
+    where, error = _worst(errors)
+    if not error <= limit:  # nan fails too
+        raise AssertionError(_message(layer, name, where, error, limit))
+    return errors
+
+
+def _message(layer: CheckedLayer, name: str, where: str, error: float, limit: float) -> str:
+    came = f"{layer.name}, {name}: error {error:.1e} of {where}, expected at most {limit:.0e}"
+    return f"{came}. To mend it: {CHECKS[name].fix}"
+
+
+def _worst(errors: Errors) -> tuple[str, float]:
+    """The largest error, nan above all, and what it belongs to."""
+    where = max(errors, key=lambda name: np.inf if np.isnan(errors[name]) else errors[name])
+    return where, errors[where]
