@@ -48,8 +48,8 @@ from .equivariance.layer_errors import (
 from .equivariance.so3 import random_rotations, rotate
 from .equivariance.twins import FAULTS, SmallLayer
 from .liquid.configuration import Configuration
-from .liquid.graph import required
-from .liquid.kob_andersen import TIME_GRIDS
+from .liquid.graph import NeighborGraph, required
+from .liquid.kob_andersen import TIME_GRIDS, TYPE_NAMES
 from .models.se3 import SE3GNN
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "gathered",
     "gradient_errors",
     "leak_errors",
+    "liquid_graph",
     "mirror_errors",
     "permutation_errors",
     "point_graph",
@@ -182,6 +183,43 @@ def assert_equivariant(
     error = equivariance_error(function, graph, irreps_out, rotations)
     if not error <= limit:  # nan fails too
         raise AssertionError(f"relative equivariance error {error:.1e}; rounding explains at most {limit:.0e}")
+
+
+def liquid_graph(graph: Data, cutoff: float) -> NeighborGraph:
+    """The points of a :class:`CheckedLayer` as a liquid in open space, for networks of this package.
+
+    Parameters
+    ----------
+    graph : of :func:`point_graph`; ``z`` says which points are A (0) and which are B (1)
+    cutoff : that of graph and network
+
+    Returns
+    -------
+    As :func:`glasslit.neighbor_graph`, with inputs "thermal". Gradients flow through ``vector`` to the positions.
+
+    Examples
+    --------
+    >>> from glasslit import ModelConfig
+    >>> net = SE3GNN(ModelConfig(layers=2, channels=2, l_max=1, n_times=2, inputs="thermal"))
+    >>> layer = CheckedLayer(
+    ...     net, "", net.irreps, 2.0, lambda net, g: net.features(liquid_graph(g, 2.0)), smooth=None
+    ... )
+    >>> bool(check_layer(layer).passes.all())
+    True
+    """
+    sender, receiver = graph.edge_index
+    n = len(graph.pos)
+    return NeighborGraph(
+        x=torch.nn.functional.one_hot(graph.z, len(TYPE_NAMES)).to(graph.pos),
+        types=graph.z,
+        edge_index=graph.edge_index,
+        vector=graph.vector,
+        reverse=torch.searchsorted(receiver * n + sender, sender * n + receiver),  # edges are sorted by these numbers
+        walk_index=torch.arange(n),
+        num_nodes=n,
+        cutoff=float(cutoff),
+        inputs="thermal",
+    )
 
 
 def predictions_when_turned(net: Any, configuration: Configuration, turns: Any) -> np.ndarray:

@@ -46,7 +46,7 @@ class SmallLayer(nn.Module):
     --------
     >>> from glasslit.testing import CheckedLayer, assert_mirror_images, assert_rotations
     >>> layer = CheckedLayer(SmallLayer(fault="mirror images"), "3x0e", "2x0e+1x1o", cutoff=2.0)
-    >>> assert_rotations(layer)
+    >>> _ = assert_rotations(layer)
     >>> assert_mirror_images(layer)
     Traceback (most recent call last):
     AssertionError: SmallLayer, mirror images: error 1... of 1x1o, ...
