@@ -53,8 +53,10 @@ from .liquid.kob_andersen import TIME_GRIDS, TYPE_NAMES
 from .models.se3 import SE3GNN
 
 __all__ = [
+    "BROKEN",
     "CHECKS",
     "FAULTS",
+    "TOLERANCE",
     "CheckedLayer",
     "SmallLayer",
     "assert_batch_as_single",

@@ -109,47 +109,74 @@ CHECKS = {
 
 
 def assert_rotations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """Raise ``AssertionError`` if an error of :func:`rotation_errors` is above the tolerance; return the errors."""
+    """Raise ``AssertionError`` if one of :func:`~glasslit.equivariance.layer_errors.rotation_errors` is too large.
+
+    Parameters
+    ----------
+    layer : see :class:`~glasslit.equivariance.checked_layer.CheckedLayer`
+    tolerance : of each error, in the place of the limit in :data:`~glasslit.equivariance.checks.CHECKS`
+    seed : of points and rotations
+
+    Returns
+    -------
+    All errors.
+    """
     return _assert("rotations", layer, tolerance, seed)
 
 
 def assert_mirror_images(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`mirror_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.mirror_errors`.
+    """
     return _assert("mirror images", layer, tolerance, seed)
 
 
 def assert_translations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`translation_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.translation_errors`.
+    """
     return _assert("translations", layer, tolerance, seed)
 
 
 def assert_permutations(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`permutation_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.permutation_errors`.
+    """
     return _assert("permutations", layer, tolerance, seed)
 
 
 def assert_smooth_at_cutoff(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`cutoff_jumps`, up to the derivative that the layer promises."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.cutoff_jumps`, as far as the layer promises.
+    """
     return _assert("cutoff", layer, tolerance, seed)
 
 
 def assert_gradients(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`gradient_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.gradient_errors`.
+    """
     return _assert("gradients", layer, tolerance, seed)
 
 
 def assert_no_leak(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`leak_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.leak_errors`.
+    """
     return _assert("leak", layer, tolerance, seed)
 
 
 def assert_precision(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`precision_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.precision_errors`.
+    """
     return _assert("precision", layer, tolerance, seed)
 
 
 def assert_batch_as_single(layer: CheckedLayer, tolerance: float | None = None, seed: int = 0) -> Errors:
-    """The same for :func:`batch_errors`."""
+    """As :func:`~glasslit.equivariance.checks.assert_rotations`, for
+    :func:`~glasslit.equivariance.layer_errors.batch_errors`.
+    """
     return _assert("batch", layer, tolerance, seed)
 
 
@@ -159,7 +186,8 @@ def check_layer(layer: CheckedLayer, leave_out: Iterable[str] = (), seed: int = 
     Parameters
     ----------
     layer : see :class:`~glasslit.equivariance.checked_layer.CheckedLayer`
-    leave_out : names of checks, keys of :data:`CHECKS`, that the layer makes no promise about
+    leave_out : names of checks, keys of :data:`~glasslit.equivariance.checks.CHECKS`, that the layer makes
+        no promise about
     seed : of all random numbers
 
     Returns
@@ -169,7 +197,8 @@ def check_layer(layer: CheckedLayer, leave_out: Iterable[str] = (), seed: int = 
     Raises
     ------
     ValueError
-        If there is no check of such a name, or a check cannot be made; see :func:`rotation_errors`.
+        If there is no check of such a name, or a check cannot be made; see
+        :func:`~glasslit.equivariance.layer_errors.rotation_errors`.
     """
     return _table(_measured(layer, leave_out, seed))
 

@@ -53,10 +53,10 @@ def rotation_errors(layer: CheckedLayer, rotations: Tensor | None = None, seed: 
 
 
 def mirror_errors(layer: CheckedLayer, seed: int = 0) -> Errors:
-    """The same under the inversion, x to -x, under which irreps of odd parity change their sign.
+    """How far the output is from what its irreps say under the inversion, x to -x: odd parity changes the sign.
 
     A mirror image is an inversion followed by half a turn, so that this check and that of rotations are enough for
-    every mirror image.
+    every mirror image. The errors are relative, for each of the output's irreps.
     """
     return _when_turned(layer, -torch.eye(3, dtype=torch.float64)[None], seed)
 

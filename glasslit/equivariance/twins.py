@@ -35,7 +35,7 @@ class SmallLayer(nn.Module):
     n_in : number of scalar features of each point
     n_out : number of scalars that are returned
     cutoff : r_c
-    fault : None, or one of :data:`FAULTS`
+    fault : None, or one of :data:`~glasslit.equivariance.twins.FAULTS`
 
     Raises
     ------
@@ -49,7 +49,7 @@ class SmallLayer(nn.Module):
     >>> _ = assert_rotations(layer)
     >>> assert_mirror_images(layer)
     Traceback (most recent call last):
-    AssertionError: SmallLayer, mirror images: error 1... of 1x1o, ...
+    AssertionError: SmallLayer, mirror images: error ... of 1x1o, expected at most 1e-10. ...
     """
 
     def __init__(self, n_in: int = 3, n_out: int = 2, cutoff: float = 2.0, fault: str | None = None) -> None:
