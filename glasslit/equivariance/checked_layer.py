@@ -75,9 +75,9 @@ def point_graph(pos: Tensor, x: Tensor, z: Tensor, cutoff: float, batch: Tensor 
 class CheckedLayer:
     """A layer, or a whole network, with what the checks have to know about it.
 
-    The checks work on copies in evaluation mode. The module that is passed in stays as it is. Where a module has
-    running statistics, as batch norm has, the copy sees one batch in training mode first: a fresh batch norm does
-    nothing in evaluation mode, and would pass every check.
+    The checks work on copies in evaluation mode, on the CPU. The module that is passed in stays as it is. Where a
+    module has running statistics, as batch norm has, the copy sees one batch in training mode first: a fresh batch
+    norm does nothing in evaluation mode, and would pass every check.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ class CheckedLayer:
         self.name = type(module).__name__ if isinstance(module, nn.Module) else getattr(module, "__name__", "function")
         self._copies: dict[torch.dtype, Any] = {}
         if isinstance(module, nn.Module):
-            exact = copy.deepcopy(module).double().eval()
+            exact = copy.deepcopy(module).cpu().double().eval()
             self._copies[torch.float64] = exact
             if any("running" in name for name, _ in exact.named_buffers()):
                 with torch.random.fork_rng(devices=[]):

@@ -327,6 +327,15 @@ def test_schnet_of_torch_geometric_and_its_cutoff_of_one_derivative():
         testing.assert_smooth_at_cutoff(schnet(smooth=2))
 
 
+def test_a_leak_between_outputs_of_graphs():
+    layer = schnet()
+    right = layer.call
+    layer.call = lambda net, g: right(net, g) * (1 + right(net, g).mean().square())
+    assert failing(layer) == ["leak", "batch"]
+    layer.call = lambda net, g: right(net, g) * len(g.pos)  # counts the points of all graphs
+    assert failing(layer) == ["batch"]
+
+
 def test_the_network_of_this_package():
     torch.manual_seed(0)
     net = gl.SE3GNN(gl.ModelConfig(layers=2, channels=2, l_max=2, n_times=2, inputs="thermal"))
