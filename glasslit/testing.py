@@ -1,5 +1,7 @@
 """Checks that users may run on their own layers: equivariance, with negative controls and tolerances; tensor products.
 
+For layers of other packages, and for more than equivariance, see :class:`CheckedLayer` and :func:`check_layer`.
+
 Every equivariance claim of the book stands beside one of the broken networks below, failing the same check.
 """
 
@@ -17,27 +19,81 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from .equivariance.audit import assert_tensor_product, audit_tensor_product, gathered
+from .equivariance.checked_layer import CheckedLayer, edges_within, point_graph
+from .equivariance.checks import (
+    CHECKS,
+    assert_batch_as_single,
+    assert_gradients,
+    assert_layer,
+    assert_mirror_images,
+    assert_no_leak,
+    assert_permutations,
+    assert_precision,
+    assert_rotations,
+    assert_smooth_at_cutoff,
+    assert_translations,
+    check_layer,
+)
+from .equivariance.layer_errors import (
+    batch_errors,
+    cutoff_jumps,
+    gradient_errors,
+    leak_errors,
+    mirror_errors,
+    permutation_errors,
+    precision_errors,
+    rotation_errors,
+    translation_errors,
+)
 from .equivariance.so3 import random_rotations, rotate
+from .equivariance.twins import FAULTS, SmallLayer
 from .liquid.configuration import Configuration
-from .liquid.graph import required
-from .liquid.kob_andersen import TIME_GRIDS
+from .liquid.graph import NeighborGraph, required
+from .liquid.kob_andersen import TIME_GRIDS, TYPE_NAMES
 from .models.se3 import SE3GNN
 
 __all__ = [
     "BROKEN",
+    "CHECKS",
+    "FAULTS",
     "TOLERANCE",
+    "CheckedLayer",
     "ReluOnEverything",
+    "SmallLayer",
+    "assert_batch_as_single",
     "assert_equivariant",
+    "assert_gradients",
+    "assert_layer",
+    "assert_mirror_images",
+    "assert_no_leak",
+    "assert_permutations",
+    "assert_precision",
+    "assert_rotations",
+    "assert_smooth_at_cutoff",
     "assert_tensor_product",
+    "assert_translations",
     "audit_tensor_product",
+    "batch_errors",
     "batch_norm_per_component",
+    "check_layer",
+    "cutoff_jumps",
+    "edges_within",
     "equivariance_error",
     "gathered",
+    "gradient_errors",
+    "leak_errors",
+    "liquid_graph",
+    "mirror_errors",
+    "permutation_errors",
+    "point_graph",
+    "precision_errors",
     "predictions_when_turned",
     "random_liquid",
     "relu_on_vectors",
+    "rotation_errors",
     "shuffle_labels",
     "swapped_axes",
+    "translation_errors",
     "turn",
     "write_glassbench",
 ]
@@ -130,6 +186,43 @@ def assert_equivariant(
     error = equivariance_error(function, graph, irreps_out, rotations)
     if not error <= limit:  # nan fails too
         raise AssertionError(f"relative equivariance error {error:.1e}; rounding explains at most {limit:.0e}")
+
+
+def liquid_graph(graph: Data, cutoff: float) -> NeighborGraph:
+    """The points of a :class:`CheckedLayer` as a liquid in open space, for networks of this package.
+
+    Parameters
+    ----------
+    graph : of :func:`point_graph`; ``z`` says which points are A (0) and which are B (1)
+    cutoff : that of graph and network
+
+    Returns
+    -------
+    As :func:`glasslit.neighbor_graph`, with inputs "thermal". Gradients flow through ``vector`` to the positions.
+
+    Examples
+    --------
+    >>> from glasslit import ModelConfig
+    >>> net = SE3GNN(ModelConfig(layers=2, channels=2, l_max=1, n_times=2, inputs="thermal"))
+    >>> layer = CheckedLayer(
+    ...     net, "", net.irreps, 2.0, lambda net, g: net.features(liquid_graph(g, 2.0)), smooth=None
+    ... )
+    >>> bool(check_layer(layer).passes.all())
+    True
+    """
+    sender, receiver = graph.edge_index
+    n = len(graph.pos)
+    return NeighborGraph(
+        x=torch.nn.functional.one_hot(graph.z, len(TYPE_NAMES)).to(graph.pos),
+        types=graph.z,
+        edge_index=graph.edge_index,
+        vector=graph.vector,
+        reverse=torch.searchsorted(receiver * n + sender, sender * n + receiver),  # edges are sorted by these numbers
+        walk_index=torch.arange(n),
+        num_nodes=n,
+        cutoff=float(cutoff),
+        inputs="thermal",
+    )
 
 
 def predictions_when_turned(net: Any, configuration: Configuration, turns: Any) -> np.ndarray:

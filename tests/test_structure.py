@@ -201,6 +201,9 @@ COVERED = {
     "simulate/gpu_lists": "simulate/test_gpu",
     "simulate/lane_code": "simulate/test_lanes",
     "simulate/run": "simulate/test_lanes",
+    "equivariance/checked_layer": "equivariance/test_checks",
+    "equivariance/layer_errors": "equivariance/test_checks",
+    "equivariance/twins": "equivariance/test_checks",
     "equivariance/kernels/tritongen": "equivariance/kernels/test_gpu",
 }
 """Modules whose tests stand with those of another."""

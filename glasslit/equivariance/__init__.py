@@ -10,7 +10,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "attention", "audit", "convolution", "kernels", "order_parameters", "parity", "point_groups", "products",
-        "relaxed", "relaxed_volumes", "so3",
+        "attention", "audit", "checked_layer", "checks", "convolution", "kernels", "layer_errors",
+        "order_parameters", "parity", "point_groups", "products", "relaxed", "relaxed_volumes", "so3", "twins",
     ],
 )  # fmt: skip

@@ -50,8 +50,8 @@ def audit_tensor_product(
 
     Returns
     -------
-    A row for each path, named by its irreps, with the columns of :data:`COLUMNS`. nan in ``second`` stands for a
-    product that cannot be differentiated twice.
+    A row for each path, named by its irreps, with the columns of :data:`~glasslit.equivariance.audit.COLUMNS`. nan in
+    ``second`` stands for a product that cannot be differentiated twice.
 
     Raises
     ------

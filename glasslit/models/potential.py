@@ -5,6 +5,10 @@ over particles, and the force is its negative gradient, by automatic differentia
 add up to zero, and do work that does not depend on the path. (Batzner et al., Nature Communications 13, 2453, 2022, do
 so with such layers.) What differs from the propensity network is what a gradient asks for: functions that are smooth,
 also where a neighbor leaves the cutoff.
+
+Mirror images are promised nothing. Like the propensity network, the layers use products that change their sign in a
+mirror, so that a liquid and its mirror image may get slightly different energies; in the exact potential they have the
+same. ``glasslit.testing.mirror_errors`` measures the difference.
 """
 
 from __future__ import annotations
