@@ -19,7 +19,7 @@ from tests.common import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REFUSED = {"h5py": ["3.10.0"], "pandas": ["2.1.0"], "ase": ["3.26.0", "3.23.0"], "numpy": ["2.5.0"]}
-"""Tried beside NumPy 2.0.0 and 2.4.6 on Python 3.11 (the last with numba-cuda 0.30.4), November 2026."""
+"""Tried beside NumPy 2.0.0 and 2.4.6 on Python 3.11, November 2026; for NumPy 2.5: findings/numba_cuda_numpy25.sh."""
 TAKEN = {"h5py": "3.11.0", "pandas": "2.2.2", "ase": "3.27.0", "numpy": "2.4.6"}
 """The lowest that work, or the highest."""
 
