@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import torch
-from common import machine, save, table
+from common import e3nn_as_plain_pytorch, machine, save, table
 from e3nn import o3
 from torch_geometric.data import Data
 
@@ -70,9 +70,7 @@ def e3nn_cast(parity: bool) -> Product:
 
 
 def e3nn_uncompiled(parity: bool) -> Product:
-    from e3nn.util.jit import disable_e3nn_codegen
-
-    with doubles(), disable_e3nn_codegen():
+    with doubles(), e3nn_as_plain_pytorch():
         return product(parity)
 
 

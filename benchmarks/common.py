@@ -12,18 +12,37 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from e3nn import get_optimization_defaults, set_optimization_defaults
 
 from glasslit.equivariance.kernels import Coupling
 from glasslit.equivariance.kernels.coupling import coefficients
 from glasslit.provenance import card
 
 RESULTS = Path(__file__).parent / "results"
+
+
+@contextmanager
+def e3nn_as_plain_pytorch() -> Iterator[None]:
+    """e3nn's products made here are plain PyTorch, which torch.compile can take; afterwards e3nn is as it was before.
+
+    Not e3nn.util.jit.disable_e3nn_codegen: e3nn 0.6.0 with PyTorch 2.10 or newer is in the mode "eager", and at its end
+    that one sets ``jit_script_fx`` to True, which e3nn/__init__.py takes for the mode "script": all that the process
+    makes later is TorchScript. It restores nothing at all after an error (e3nn 0.5.6 too).
+    """
+    before = get_optimization_defaults()
+    set_optimization_defaults(jit_script_fx=False)
+    try:
+        yield
+    finally:
+        mode = {name: before.pop(name) for name in ("jit_mode",) if name in before}  # e3nn 0.5 has none
+        set_optimization_defaults(**before, **mode)  # one after the other: jit_script_fx changes the mode
 
 
 def sync(device: str) -> None:

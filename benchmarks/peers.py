@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from common import e3nn_as_plain_pytorch
 from e3nn import o3
 from torch import Tensor
 from torch_geometric.data import Data
@@ -48,10 +49,9 @@ def e3nn_layer(graph: Data, coupling: Coupling, device: str, product: Callable |
 
 def compiled_e3nn_layer(graph: Data, coupling: Coupling, device: str) -> Layer:
     import torch._functorch.config
-    from e3nn.util.jit import disable_e3nn_codegen
 
     torch._functorch.config.donated_buffer = False  # or the backward pass could be timed only once
-    with disable_e3nn_codegen():  # TorchScript and torch.compile do not go together
+    with e3nn_as_plain_pytorch():  # TorchScript and torch.compile do not go together
         product = o3.TensorProduct(*instructions(coupling), **OPTIONS).to(device)
     return e3nn_layer(graph, coupling, device, torch.compile(product, fullgraph=True))
 

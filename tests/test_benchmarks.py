@@ -3,6 +3,7 @@
 import json
 import sys
 
+import e3nn
 import numpy as np
 import pytest
 import torch
@@ -15,6 +16,7 @@ from tests.common import ROOT
 
 FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
+import audit_products  # noqa: E402
 import bench_body  # noqa: E402
 import bench_reading  # noqa: E402
 import common  # noqa: E402
@@ -73,6 +75,32 @@ def test_peers_that_are_here_agree_with_e3nn():
     from glasslit.equivariance.kernels.plan import from_blocks
 
     assert torch.allclose(from_blocks(ours), flat, rtol=0, atol=1e-5 * float(flat.abs().max()))
+
+
+@pytest.fixture
+def e3nn_options():
+    before = e3nn.get_optimization_defaults()
+    yield before
+    e3nn.set_optimization_defaults(**before)
+
+
+def test_peers_leave_e3nn_as_it_was(e3nn_options, monkeypatch):
+    """e3nn 0.6.0 with PyTorch 2.10 or newer makes plain modules (mode "eager"; e3nn/__init__.py). Its own
+    disable_e3nn_codegen (util/jit.py) left the process in the mode "script", and what came after was another e3nn."""
+    monkeypatch.setattr(torch._functorch.config, "donated_buffer", torch._functorch.config.donated_buffer)
+    coupling = Coupling("1x0e+1x1e", 1)
+    graph = gl.neighbor_graph(gl.testing.random_liquid(60, seed=1), cutoff=1.2)
+    for mode in ("eager", "script") if "jit_mode" in e3nn_options else (None,):
+        e3nn.set_optimization_defaults(**{"jit_mode": mode} if mode else {})
+        before = e3nn.get_optimization_defaults()
+        peers.compiled_e3nn_layer(graph, coupling, "cpu")
+        assert e3nn.get_optimization_defaults() == before
+        made = audit_products.e3nn_uncompiled(parity=False)
+        assert not any(isinstance(module, torch.jit.ScriptModule) for module in made.modules())
+        assert e3nn.get_optimization_defaults() == before
+        with pytest.raises(ZeroDivisionError), common.e3nn_as_plain_pytorch():
+            raise ZeroDivisionError
+        assert e3nn.get_optimization_defaults() == before
 
 
 @pytest.mark.parametrize("format", bench_reading.FORMATS)

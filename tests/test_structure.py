@@ -213,16 +213,19 @@ BESIDE = {
     "test_book",
     "test_chapters",
     "test_cluster",
+    "test_compiled",
     "test_devices",
     "test_exercises",
     "test_forked_kernels",
     "test_notebook",
+    "test_repeatable_sums",
     "test_runs_pages",
     "test_self_check",
     "test_starter",
     "test_structure",
+    "test_versions",
 }
-"""Tests of what is no module: the house, the book and its extensions, devices, benchmarks, the starter set."""
+"""Tests of what is no module: house, book and its extensions, devices, benchmarks, starter set, versions."""
 
 
 def covered_by(path):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from .convolution import Linear
-from .so3 import invariants
+from .so3 import copies_and_degrees, invariants_of_copies
 
 
 class EdgeScore(nn.Module):
@@ -43,6 +43,7 @@ class EdgeScore(nn.Module):
     def __init__(self, irreps_in: o3.Irreps | str, n_basis: int, hidden: int = 8) -> None:
         super().__init__()
         self.irreps = o3.Irreps(irreps_in)
+        self.kind = copies_and_degrees(self.irreps)
         self.receiver = nn.Linear(self.irreps.num_irreps, hidden, bias=False)
         self.sender = nn.Linear(self.irreps.num_irreps, hidden, bias=False)
         self.radial = Linear(n_basis, hidden)
@@ -50,7 +51,7 @@ class EdgeScore(nn.Module):
 
     def forward(self, h: Tensor, basis: Tensor, graph: Data) -> Tensor:
         """Features (N, irreps.dim), basis (E, n_basis), a graph with ``edge_index`` -> scores (E, 1)."""
-        z = invariants(h, self.irreps)
+        z = invariants_of_copies(h, self.kind)
         sender, receiver = graph.edge_index
         # Maps are made of nodes, not of edges, which are forty times as many.
         ends = self.receiver(z).index_select(0, receiver) + self.sender(z).index_select(0, sender)

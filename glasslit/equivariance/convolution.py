@@ -100,7 +100,17 @@ class Dropout(nn.Dropout):
         """x with entries set to zero at random and the others enlarged, in training; x itself in evaluation."""
         if not self.training or self.p == 0:
             return x
-        return x * parallel.kept(x, self.p).to(x.dtype).mul_(1 / (1 - self.p))
+        return x * _mask(x, self.p)
+
+
+@torch.compiler.disable
+def _mask(x: Tensor, p: float) -> Tensor:
+    """What dropout multiplies x with.
+
+    Dynamo would turn NumPy's random bits into PyTorch's, which do not compare numbers of 16 bits: with PyTorch 2.13
+    ``torch.compile`` ended in NotImplementedError ("ge_cpu" not implemented for 'UInt16').
+    """
+    return parallel.kept(x, p).to(x.dtype).mul_(1 / (1 - p))
 
 
 class BatchNorm1d(nn.BatchNorm1d):
@@ -133,9 +143,14 @@ def radial_mlp(n_basis: int, hidden: int, n_weights: int, dropout: float) -> nn.
     )
 
 
-@lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # torch.compile looks past the cache, and warns of it
 def _repeated(factors: tuple[tuple[float, int], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Each number as often as is said beside it, exact in the given precision."""
+    return _made_once(factors, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _made_once(factors: tuple[tuple[float, int], ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.cat([torch.full((count,), value, dtype=torch.float64) for value, count in factors]).to(device, dtype)
 
 
@@ -212,6 +227,7 @@ class SE3Convolution(nn.Module):
         self.kernel = kernel
         self.radial = radial_mlp(n_basis, hidden, self.coupling.n_weights, dropout)
         self.mixing = o3.Linear(self.coupling.irreps_out, self.irreps_out)
+        self.factors = tuple((float(p.path_weight), math.prod(p.path_shape)) for p in self.mixing.instructions)
         # Columns are e3nn's, copy by copy; products come component by component.
         parts = torch.arange(self.irreps_out.dim).split([kind.dim for kind in self.irreps_out])
         of_degree = [part.reshape(k.mul, k.ir.dim).T.flatten() for part, k in zip(parts, self.irreps_out, strict=True)]
@@ -227,6 +243,5 @@ class SE3Convolution(nn.Module):
 
     def mix(self, messages: tuple[Tensor, ...]) -> Tensor:
         """``self.mixing`` applied component by component: the same map, without e3nn's copies of the messages."""
-        factors = tuple((float(p.path_weight), math.prod(p.path_shape)) for p in self.mixing.instructions)
         weight = cast(Tensor, self.mixing.weight)
-        return _Mixed.apply(weight * _repeated(factors, weight.dtype, weight.device), self.places, *messages)
+        return _Mixed.apply(weight * _repeated(self.factors, weight.dtype, weight.device), self.places, *messages)

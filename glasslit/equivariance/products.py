@@ -294,6 +294,7 @@ class SymmetricProduct(nn.Module):
         degrees = torch.arange(l_max + 1)
         self.register_buffer("degree", degrees.repeat_interleave(2 * degrees + 1), persistent=False)
 
+    @torch.compiler.disable  # polynomials are made and kept by Python, which Dynamo would do anew in every graph
     def forward(self, a: Tensor) -> Tensor:
         """Features (N, irreps.dim) -> (N, irreps.dim)."""
         sizes = [2 * degree + 1 for degree in range(self.l_max + 1)]

@@ -106,7 +106,22 @@ def rotate(features: Tensor, kind: o3.Irreps, rotation: Tensor) -> Tensor:
     return torch.cat(parts, dim=-1)
 
 
-def invariants(features: Tensor, kind: o3.Irreps) -> Tensor:
+def copies_and_degrees(kind: o3.Irreps | str) -> tuple[tuple[int, int], ...]:
+    """e3nn irreps as plain numbers: (copies, degree) of each entry.
+
+    What a network reads in its forward pass are these, taken when it is made. ``torch.compile`` watches all that is
+    read there, and asks tuples for their length, which an irrep of e3nn refuses: ``Irrep.__len__`` raises
+    NotImplementedError (e3nn 0.5.6 and 0.6.0, with PyTorch 2.13).
+
+    Examples
+    --------
+    >>> copies_and_degrees("8x0e+4x2e")
+    ((8, 0), (4, 2))
+    """
+    return tuple((int(copies), int(irrep.l)) for copies, irrep in o3.Irreps(kind))
+
+
+def invariants(features: Tensor, kind: o3.Irreps | str) -> Tensor:
     """What of features no rotation changes: scalars as they are, and the length of each copy of a higher degree.
 
     Parameters
@@ -118,10 +133,16 @@ def invariants(features: Tensor, kind: o3.Irreps) -> Tensor:
     -------
     shape (N, number of copies of all degrees)
     """
+    return invariants_of_copies(features, copies_and_degrees(kind))
+
+
+def invariants_of_copies(features: Tensor, kind: tuple[tuple[int, int], ...]) -> Tensor:
+    """The same for irreps as :func:`copies_and_degrees` gives them."""
+    sizes = [copies * (2 * degree + 1) for copies, degree in kind]
     parts = []
-    for (copies, irrep), block in zip(kind, features.split([mul_ir.dim for mul_ir in kind], dim=1), strict=True):
-        vectors = block.reshape(len(block), copies, irrep.dim)
-        parts.append(vectors[..., 0] if irrep.l == 0 else torch.linalg.vector_norm(vectors, dim=-1))
+    for (copies, degree), block in zip(kind, features.split(sizes, dim=1), strict=True):
+        vectors = block.reshape(len(block), copies, 2 * degree + 1)
+        parts.append(vectors[..., 0] if degree == 0 else torch.linalg.vector_norm(vectors, dim=-1))
     return torch.cat(parts, dim=1)
 
 

@@ -16,7 +16,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from ..equivariance.so3 import invariants
+from ..equivariance.so3 import copies_and_degrees, invariants_of_copies
 from ..liquid.configuration import Configuration
 from ..liquid.graph import VECTORS, node_vectors, required
 from ..liquid.kob_andersen import TYPE_NAMES
@@ -218,7 +218,8 @@ class ScalarHead(Head):
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
         self.irreps_features = o3.Irreps(irreps_features)
-        n_invariants = sum(kind.mul for kind in self.irreps_features)
+        self.kind = copies_and_degrees(self.irreps_features)
+        n_invariants = sum(copies for copies, _ in self.kind)
         self.weight = nn.Parameter(0.1 / n_invariants**0.5 * torch.randn(len(TYPE_NAMES), n_invariants))
         self.register_buffer("center", torch.zeros(len(TYPE_NAMES), n_times))
 
@@ -228,7 +229,10 @@ class ScalarHead(Head):
 
     def standardized(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
         """Shape (N, 1, 1)."""
-        return (invariants(features, self.irreps_features) * self.weight[types]).sum(dim=1)[:, None, None]
+        # Of both types, of which each particle takes its own. The gradient of self.weight[types] is added up by a CPU's
+        # threads in an order of their own (PyTorch 2.13), and would not be the same from run to run.
+        both = (invariants_of_copies(features, self.kind)[:, None] * self.weight).sum(dim=2)
+        return both.gather(1, types[:, None])[:, :, None]
 
     def scaled(self, label: Tensor, types: Tensor) -> Tensor:
         """As every head's, counted from the mean."""

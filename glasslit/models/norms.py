@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from .. import parallel
+from ..equivariance.so3 import copies_and_degrees
 
 
 class BatchNorm(e3nn.nn.BatchNorm):
@@ -29,7 +30,8 @@ class BatchNorm(e3nn.nn.BatchNorm):
 
     def __init__(self, irreps: o3.Irreps | str, momentum: float = 0.1) -> None:
         super().__init__(o3.Irreps(irreps), momentum=momentum)
-        sizes = torch.tensor([k.ir.dim for k in self.irreps for _ in range(k.mul)])  # of each copy of each degree
+        self.kind = copies_and_degrees(self.irreps)
+        sizes = torch.tensor([2 * degree + 1 for copies, degree in self.kind for _ in range(copies)])  # of each copy
         scalar = torch.tensor([k.ir.is_scalar() for k in self.irreps for _ in range(k.mul)])
         feature = torch.arange(len(sizes)).repeat_interleave(sizes)  # that each column belongs to
         members = torch.eye(len(sizes))[feature].T.contiguous()  # whole numbers, which are exact in any precision
@@ -48,10 +50,11 @@ class BatchNorm(e3nn.nn.BatchNorm):
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance, self.momentum)
             return out
-        scalar = torch.tensor([k.ir.l == 0 for k in self.irreps for _ in range(k.dim)], device=h.device)
+        dims = [copies * (2 * degree + 1) for copies, degree in self.kind]
+        scalar = (self.sizes == 1).index_select(0, self.feature)
         center = parallel.mean(h) * scalar
-        blocks = parallel.mean((h - center).square()).split([k.dim for k in self.irreps])
-        norm = torch.cat([b.reshape(k.mul, k.ir.dim).mean(dim=1) for b, k in zip(blocks, self.irreps, strict=True)])
+        blocks = parallel.mean((h - center).square()).split(dims)
+        norm = torch.cat([b.reshape(k[0], -1).mean(dim=1) for b, k in zip(blocks, self.kind, strict=True)])
         statistics = {"running_mean": center[scalar], "running_var": norm}
         with torch.no_grad():
             for name, value in statistics.items():

@@ -238,10 +238,11 @@ class Potential(nn.Module):
         for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
             change = gate(cast(SmoothConvolution, convolution).couple(h, harmonics, basis, cut, pair, graph))
             h = change if number == 0 else h + change
-        scalars, *higher = h.split([kind.dim for kind in self.irreps], dim=1)
+        scalars, *higher = h.split([config.channels * (2 * degree + 1) for degree in range(config.l_max + 1)], dim=1)
         squares = [block.unflatten(1, (config.channels, -1)).square().mean(dim=2) for block in higher]
         return self.target_mean + self.scale * self.readout(torch.cat([scalars, *squares, one_hot], dim=1))[:, 0]
 
+    @torch.compiler.disable  # training differentiates forces, and compiled graphs cannot be differentiated twice
     def forward(self, graph: Data) -> tuple[Tensor, Tensor]:
         """Energies (N,), epsilon_AA, and forces (N, 3), epsilon_AA / sigma_AA; differentiable again in training."""
         with torch.enable_grad():

@@ -143,7 +143,8 @@ class PropensityNetwork(nn.Module):
         ValueError
             If the graph was made with another cutoff or other inputs.
         """
-        cutoffs = torch.as_tensor(graph.cutoff).flatten().tolist()  # one, or one for each graph of a batch
+        many = isinstance(graph.cutoff, Tensor)  # of a batch, one for each of its graphs
+        cutoffs = graph.cutoff.flatten().tolist() if many else [float(graph.cutoff)]
         inputs = {graph.inputs} if isinstance(graph.inputs, str) else set(graph.inputs)
         config = self.config
         if any(abs(c - config.cutoff) > 1e-6 * config.cutoff for c in cutoffs) or inputs != {config.inputs}:

@@ -20,7 +20,7 @@ from ..equivariance.attention import EdgeScore
 from ..equivariance.convolution import SE3Convolution, bessel_basis
 from ..equivariance.kernels import check_kernel
 from ..equivariance.products import SymmetricProduct, check_products
-from ..equivariance.so3 import invariants, spherical_harmonics
+from ..equivariance.so3 import copies_and_degrees, invariants_of_copies, spherical_harmonics
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
@@ -155,6 +155,7 @@ class SE3GNN(PropensityNetwork):
             self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
             incoming = convolution.irreps_out + self.irreps_inputs
         self.irreps = self.convolutions[-1].irreps_out
+        self.kind = copies_and_degrees(self.irreps)
         self.n_invariants = config.channels * (config.l_max + 1)
         self.decoder = DECODERS[config.decoder](self.n_invariants, config.n_times)
         for name in parse_targets(config.targets):
@@ -217,7 +218,7 @@ class SE3GNN(PropensityNetwork):
 
     def invariants_of(self, features: Tensor) -> Tensor:
         """The same, of features that are at hand."""
-        return invariants(features, self.irreps)
+        return invariants_of_copies(features, self.kind)
 
     def tell(self, graph: Data, configuration: Configuration) -> Data:
         """As every network's, and the temperature of each particle's liquid where the decoder reads it."""

@@ -44,8 +44,8 @@ def score():
 
 def first_components(h, kind):
     """Negative control: of each copy its first component, which depends on the axes."""
-    parts = zip(kind, h.split([k.dim for k in kind], dim=1), strict=True)
-    return torch.cat([block.reshape(len(h), k.mul, k.ir.dim)[..., 0] for k, block in parts], dim=1)
+    parts = zip(kind, h.split([copies * (2 * degree + 1) for copies, degree in kind], dim=1), strict=True)
+    return torch.cat([block.reshape(len(h), copies, -1)[..., 0] for (copies, _), block in parts], dim=1)
 
 
 def test_scores_do_not_turn_and_weighted_messages_do(monkeypatch, score, graph):
@@ -57,7 +57,7 @@ def test_scores_do_not_turn_and_weighted_messages_do(monkeypatch, score, graph):
 
     assert_equivariant(lambda g: scores(score, g), graph, "1x0e")
     assert_equivariant(layer, graph, convolution.irreps_out)
-    monkeypatch.setattr(attention, "invariants", first_components)
+    monkeypatch.setattr(attention, "invariants_of_copies", first_components)
     with pytest.raises(AssertionError, match="relative equivariance error"):
         assert_equivariant(lambda g: scores(score, g), graph, "1x0e")
     with pytest.raises(AssertionError, match="relative equivariance error"):

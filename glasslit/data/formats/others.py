@@ -7,6 +7,7 @@ Which these are was found by writing with ASE 3.29 and looking for the lengths i
 from __future__ import annotations
 
 import lzma
+import re
 import struct
 import xml.etree.ElementTree
 import zlib
@@ -17,6 +18,7 @@ from pathlib import Path
 import ase
 import ase.io
 import numpy as np
+from ase.data import atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
 from .opened import PACKED, suffix
@@ -31,13 +33,17 @@ READ = (
 _MEND = "write extended XYZ, with OVITO, MDAnalysis or chemfiles"
 _NANOMETRES = f"it keeps nm, which readers turn into Å: {_MEND}, and divide lengths by ten where they were multiplied"
 _BINARY = f"it is binary, and its reader is none of this package's: {_MEND}"
+_DCD = (
+    "it keeps positions, and neither types nor ids: write XYZ with MDAnalysis, which reads it beside a file that has "
+    "the types (formats.md of the book has the lines), or let LAMMPS dump text, as in dump custom"
+)
 _DUMP = "its binary dumps do not reach this package with the names of their columns: dump text, as in dump custom"
 _PICKLE = "it may run code when it is read: write extended XYZ, with ase.io.write, where you trust it"
 _CONVERTED = {
     "gromacs": f"GROMACS's .gro: {_NANOMETRES}",
     "gromos": f"GROMOS's .g96: {_NANOMETRES}",
     "lammps-dump-binary": f"LAMMPS: {_DUMP}",
-    "cp2k-dcd": f"DCD: {_BINARY}",
+    "cp2k-dcd": f"DCD: {_DCD}",
     "netcdftrajectory": f"AMBER's NetCDF: {_BINARY}",
 }
 _BOHR = {
@@ -51,7 +57,7 @@ _SUFFIXES = {
     ".trr": f"GROMACS's .trr: {_NANOMETRES}",
     ".tng": f"GROMACS's .tng: {_NANOMETRES}",
     ".tpr": f"GROMACS's .tpr: {_NANOMETRES}",
-    ".dcd": f"DCD, of CHARMM, NAMD or LAMMPS: {_BINARY}",
+    ".dcd": f"DCD, of CHARMM, NAMD or LAMMPS: {_DCD}",
     ".nc": f"NetCDF, of AMBER or LAMMPS: {_BINARY}",
     ".ncdf": f"NetCDF, of AMBER or LAMMPS: {_BINARY}",
     ".netcdf": f"NetCDF, of AMBER or LAMMPS: {_BINARY}",
@@ -106,7 +112,7 @@ def frames(path: Path, options: Options, format: str | None = None) -> Iterator[
     """
     name = format or told_by_ase(path)
     if name not in READ:
-        told = (unread(path) if format is None else None) or _CONVERTED.get(str(name))
+        told = (unread(path) if format not in ioformats else None) or _CONVERTED.get(str(name))
         if told is None and name in _BOHR:
             told = f"{name}: ASE turns its lengths from Bohr into Å, and nothing is converted here: {_MEND}"
         raise ValueError(
@@ -133,10 +139,27 @@ def frames(path: Path, options: Options, format: str | None = None) -> Iterator[
 
 def _sentence(name: str, error: Exception) -> str:
     told = " ".join(str(error).split())[:200]
+    if (label := _no_element(name, error)) is not None:
+        return (
+            f"particles of type {label!r}, and ASE reads chemical elements only as {name}; expected elements: call "
+            "types by two of these, such as H and He, or write extended XYZ, whose types may be any words"
+        )
     return (
         f"ASE cannot read it as {name} ({type(error).__name__}: {told}); expected a whole file of this format: copy it "
         f"again, or say which it is, as in --format extxyz"
     )
+
+
+def _no_element(name: str, error: Exception) -> str | None:
+    """The type that ASE did not find among its elements, where this is what went wrong.
+
+    A look-up by the name of an element ends in ``KeyError: 'A'``, and in a PDB file in ``KeyError: 'Could not parse
+    species from label A.'`` (ASE 3.23 to 3.29: ase/symbols.py, ase/io/espresso.py).
+    """
+    if not isinstance(error, KeyError) or ioformats[name].isbinary or name == "json":
+        return None
+    found = re.fullmatch(r"(?:Could not parse species from label )?([^\W\d]\w{0,7})\.?", str(error.args[0]))
+    return found[1] if found and found[1] not in atomic_numbers else None
 
 
 def _read(atoms: ase.Atoms, options: Options) -> Snapshot:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from functools import cache
 
+import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
@@ -69,12 +70,15 @@ def select(kernel: str, h: Tensor, coupling: Coupling) -> str:
     return name
 
 
+@torch.compiler.disable
 def contract(
     h: Tensor, Y: Tensor, weights: Weights, graph: Data, coupling: Coupling, kernel: str = "auto"
 ) -> tuple[Tensor, ...]:
     """As :func:`contract_scatter`, component by component: one (N, 2l + 1, channels) for each degree l.
 
-    So lies what a linear map over channels wants to read, and what the fast kernels write.
+    So lies what a linear map over channels wants to read, and what the fast kernels write. ``torch.compile`` leaves it
+    as it is: Dynamo of PyTorch 2.13 would walk into the library that makes the machine code, and end in
+    InternalTorchDynamoError ("argument of type '_lib_fn_wrapper' is not iterable", llvmlite 0.50's binding).
     """
     check_shapes(h, Y, weights, graph, coupling)
     plan = plan_of(graph, len(h))

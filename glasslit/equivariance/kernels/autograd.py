@@ -8,6 +8,9 @@ the directions v_h, v_Y and v_w, brings
 .. math:: g \cdot [\, C(v_h, Y, w) + C(h, v_Y, w) + C(h, Y, v_w) \,]
 
 whose gradients are again those of S, with one argument replaced by its direction.
+
+``torch.compile`` stays outside: a step that is compiled with its ``backward()`` calls these functions while Dynamo
+looks on, which would walk into the engines, and cannot (PyTorch 2.13 with llvmlite 0.50).
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ class Contract(torch.autograd.Function):
         return engine.forward(h, Y, w, weight, bias, plan, coupling)
 
     @staticmethod
+    @torch.compiler.disable
     def backward(ctx: Any, *upstream: Tensor) -> Parts:
         h, Y, w, weight, bias = ctx.saved_tensors
         needed = ctx.needs_input_grad[:5]
@@ -95,6 +99,7 @@ class Gradients(torch.autograd.Function):
         return tuple(value if wanted else None for value, wanted in zip(found[:3], needed, strict=True))
 
     @staticmethod
+    @torch.compiler.disable
     def backward(ctx: Any, *directions: Tensor | None) -> Parts:
         h, Y, w, *upstream = ctx.saved_tensors
         needs, of_upstream = ctx.needs_input_grad[4:7], any(ctx.needs_input_grad[7:])

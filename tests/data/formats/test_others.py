@@ -2,6 +2,7 @@
 
 import gzip
 import pickle
+import re
 import warnings
 
 import ase
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 from ase.io.formats import ioformats
 
+import glasslit as gl
 from glasslit.data.formats.others import _BOHR, _CONVERTED, READ, frames, told_by_ase, unread
 from glasslit.data.formats.snapshot import Options
+from tests.common import ROOT
 
 CELL = np.array([6.1234, 7.2345, 8.3456])
 ATOMS = ase.Atoms(
@@ -49,7 +52,7 @@ def test_lengths_stay_as_they_stand_in_the_file(tmp_path, name):
 
 def test_formats_are_ase_s_own():
     assert set(READ) <= set(ioformats)
-    assert (_BOHR | set(_CONVERTED)) <= set(ioformats)
+    assert (_BOHR | set(_CONVERTED)) - {"runnerdata"} <= set(ioformats)  # which came with ASE 3.29
     assert not (_BOHR | set(_CONVERTED)) & set(READ)
     assert len(WRITTEN) > 15
 
@@ -142,7 +145,10 @@ def test_cut_files(tmp_path, suffix):
         ("a.gro.gz", "GROMACS's .gro: it keeps nm"),
         ("a.XTC", "GROMACS's .xtc: it keeps nm"),
         ("a.trr", "GROMACS's .trr: it keeps nm"),
-        ("a.dcd", "DCD, of CHARMM, NAMD or LAMMPS: it is binary"),
+        (
+            "a.dcd",
+            "DCD, of CHARMM, NAMD or LAMMPS: it keeps positions, and neither types nor ids: write XYZ with MDAnalysis",
+        ),
         ("a.nc", "NetCDF, of AMBER or LAMMPS: it is binary"),
         ("a.bin", "LAMMPS: its binary dumps .*: dump text"),
         ("a.lammpsbin", "LAMMPS: its binary dumps .*: dump text"),
@@ -185,6 +191,70 @@ def test_unknown_files_are_refused(tmp_path):
         read(path)
     with pytest.raises(ValueError, match=r"ASE does not unpack \.zst"):
         read(tmp_path / "some.json.zst", format="json")
+
+
+PDB = """CRYST1    6.000    6.000    6.000  90.00  90.00  90.00 P 1           1
+ATOM      1    A MOL     1       0.000   0.000   0.000  1.00  0.00           A
+ATOM      2    B MOL     1       1.000   1.000   1.000  1.00  0.00           B
+END
+"""
+POSCAR = "made\n1.0\n6 0 0\n0 6 0\n0 0 6\n{}\n1 1\nCartesian\n0 0 0\n1 1 1\n"
+XDATCAR = "made\n1.0\n6 0 0\n0 6 0\n0 0 6\n{}\n1 1\nDirect configuration=     1\n0 0 0\n.1 .1 .1\n"
+
+
+@pytest.mark.parametrize("frames_asked", [":", "-1"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("POSCAR", POSCAR.format("A B")), ("XDATCAR", XDATCAR.format("A B")), ("liquid.pdb", PDB)],
+    ids=["POSCAR", "XDATCAR", "PDB"],
+)
+def test_types_that_are_no_elements_are_told_from_damaged_files(tmp_path, name, content, frames_asked):
+    """ASE 3.29 looks words up in its table of elements, while frames are counted too: KeyError: 'A'."""
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(ValueError, match=r"particles of type 'A', and ASE reads chemical elements only.*H and He"):
+        gl.read_trajectory(path, {"A": "A", "B": "B"}, frames_asked)
+    path.write_text(content.replace("A B", "H He").replace(" A", " H").replace(" B", "HE"))
+    with pytest.warns(UserWarning, match="no particle ids"):
+        (found,) = gl.read_trajectory(path, {"H": "A", "He": "B"}, frames_asked)
+    assert found.types.tolist() == [0, 1]
+    assert found.box.tolist() == [6, 6, 6]
+
+
+def test_a_damaged_file_is_not_taken_for_one_with_other_types(tmp_path):
+    """ASE 3.29 looks for the name of an atom in an empty word: IndexError."""
+    path = tmp_path / "liquid.pdb"
+    path.write_text("\n".join(line[:12] + 4 * " " + line[16:54] for line in PDB.splitlines()) + "\n")
+    with pytest.raises(ValueError, match=r"ASE cannot read it as proteindatabank \(IndexError.*expected a whole file"):
+        read(path)
+    path = tmp_path / "some.json"
+    path.write_text('{"1": {}, "ids": [1], "nextid": 2}')
+    with pytest.raises(ValueError, match=r"ASE cannot read it as json"):
+        read(path)
+
+
+def test_the_lines_for_dcd_in_the_book(tmp_path, monkeypatch):
+    """As they stand on the page: types come from the data file, positions from each frame."""
+    mda = pytest.importorskip("MDAnalysis", reason="MDAnalysis is not installed: pip install MDAnalysis")
+    (lines,) = re.findall(r"```python\n(import MDAnalysis\n.*?)```", (ROOT / "book/formats.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    atoms = "".join(f"{k + 1} {1 + k % 2} {k} {k} {k}\n" for k in range(5))
+    box = "".join(f"0 6 {x}lo {x}hi\n" for x in "xyz")
+    (tmp_path / "liquid.data").write_text(f"made\n\n5 atoms\n2 atom types\n\n{box}\nAtoms # atomic\n\n{atoms}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        universe = mda.Universe("liquid.data", topology_format="DATA", atom_style="id type x y z")
+        with mda.Writer("liquid.dcd", n_atoms=5) as writer:
+            for _ in range(3):
+                universe.atoms.positions += 0.1
+                writer.write(universe.atoms)
+        exec(lines, {})
+        found = gl.read_trajectory("liquid.xyz", {1: "A", 2: "B"}, box=6.0)
+    assert len(found) == 3
+    assert found[0].types.tolist() == [0, 1, 0, 1, 0]
+    assert np.allclose(found[-1].positions[0], 0.3, atol=1e-4)
+    with pytest.raises(ValueError, match="DCD, of CHARMM, NAMD or LAMMPS"):
+        gl.read_trajectory("liquid.dcd", {1: "A", 2: "B"}, format="dcd")
 
 
 class Runs:
