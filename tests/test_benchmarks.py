@@ -12,6 +12,7 @@ import glasslit as gl
 from glasslit import so3
 from glasslit.equivariance.kernels import Coupling
 from glasslit.equivariance.kernels.plan import plan_of
+from glasslit.models.decoders import DECODERS
 from tests.common import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -140,6 +141,20 @@ def test_stored_results_carry_their_card(path):
         assert all(
             row["registers"] <= 168 and row["spilled_bytes"] < 256 for row in stored["rows"] if row["kernel"] == "ptx"
         )
+        return
+    if path.stem.startswith("audit"):
+        for row in stored["rows"]:
+            worst = max(row[column] for column in ("forward", "dx", "dy", "dw", "second"))
+            assert (worst < 1e-14) != ("cast" in row["implementation"]), row
+        return
+    if path.stem.startswith("decoders"):
+        assert {row["decoder"] for row in stored["rows"]} == set(DECODERS)
+        assert next(row["cost"] for row in stored["rows"] if row["decoder"] == "linear") == 1
+        return
+    if path.stem.startswith("forces"):
+        assert [row["l_max"] for row in stored["rows"]] == [1, 2, 3]
+        assert all(row["times faster"] == np.median(row["ratios"]) > 1 for row in stored["rows"])
+        assert all(row["apart"] < 1e-5 for row in stored["rows"])
         return
     sizes = {row["N"] for row in stored["rows"]}
     if path.stem.startswith("gpu_counts"):
