@@ -30,7 +30,7 @@ DERIVATIVES = ("value", "slope", "curvature")
 def rotation_errors(layer: CheckedLayer, rotations: Tensor | None = None, seed: int = 0) -> Errors:
     r"""How far the output is from turning with the points.
 
-    .. math:: \max_R \max|f(R\,x) - D(R) f(x)|\, /\, \max|f(x)|
+    .. math:: \max_R \frac{\max|f(R\,x) - D(R) f(x)|}{\max|f(x)|}
 
     Parameters
     ----------

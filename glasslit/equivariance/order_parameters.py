@@ -164,7 +164,7 @@ def allowed_directions(
     The derivative of the output with respect to the input, at zero, is a linear map that the symmetry group G of the
     structure leaves alone. Any such map is the mean of some linear map M over the group, so the gradient is
 
-    .. math:: g = \frac{1}{|G|} \sum_{a \in G} D(a)\, M\, D(a)^{-1} r
+    .. math:: g = \frac{1}{|G|} \sum_{a} D(a)\, M\, D(a)^{-1} r
 
     with the residual r = target - output. The space of all such g is found from random M.
 

@@ -3,7 +3,7 @@ r"""Networks that know reflections: features are irreps of O(3), each with a deg
 The network of the paper keeps to rotations, SO(3), and carries all features as even
 (:mod:`~glasslit.equivariance.so3`). Here the parity is a second selection rule:
 
-.. math:: |l_1 - l_2| \le l \le l_1 + l_2, \qquad p = p_1\, p_2, \qquad p(Y^l) = (-1)^l .
+.. math:: |l_1 - l_2| \le l \le l_1 + l_2, \\ p = p_1\, p_2, \\ p(Y^l) = (-1)^l .
 
 A polar vector, such as a displacement, is ``1o``; an axial vector (pseudovector), such as a rotation's axis, is ``1e``.
 The module is for small systems: a molecule, the cell of a crystal. It is written to be read, not to be fast.
@@ -46,7 +46,9 @@ def every_irrep(l_max: int) -> o3.Irreps:
 def representation(kind: o3.Irreps | str, operation: Tensor) -> Tensor:
     r"""The matrix by which features turn under a rotation, a reflection or an inversion.
 
-    .. math:: D^{l,p}(-R) = p\, D^l(R) \quad\text{for a proper rotation } R
+    .. math:: D^{l,p}(-R) = p\, D^l(R)
+
+    for a proper rotation R.
 
     Parameters
     ----------
@@ -75,7 +77,7 @@ def representation(kind: o3.Irreps | str, operation: Tensor) -> Tensor:
 class ParityConvolution(nn.Module):
     r"""A convolution on irreps of O(3), with radial functions that are sums of Gaussians.
 
-    .. math:: h'_i = W h_i + \frac{1}{\sqrt{n}} \sum_{j} \sum_{b, \mathrm{paths}}
+    .. math:: h'_i = W h_i + \frac{1}{\sqrt{n}} \sum_{j} \sum_{b, \mathrm{paths}} \\
        w_b\, R_b(r_{ij})\, \big(h_j \otimes Y^{l}(\hat r_{ij})\big)
 
     Parameters

@@ -36,7 +36,7 @@ def octahedral_characters(elements: ArrayLike) -> dict[str, Floats]:
     An element g permutes the axes by p and has a determinant. Vectors have the character tr g, pairs of numbers that
     only see the permutation have (number of fixed axes) - 1, and the signs of p and det g make the other irreps:
 
-    .. math:: \chi_{T_{1u}} = \mathrm{tr}\, g, \quad \chi_{E_g} = \mathrm{tr}\, |g| - 1, \quad
+    .. math:: \chi_{T_{1u}} = \mathrm{tr}\, g, \quad \chi_{E_g} = \mathrm{tr}\, |g| - 1, \\
               \chi_{A_{2g}} = \mathrm{sgn}\, p, \quad \chi_{A_{1u}} = \det g
 
     Parameters
@@ -111,7 +111,7 @@ def times_kept(characters: dict[str, Floats], members: ArrayLike) -> dict[str, i
 def irrep_content(weights: ArrayLike, elements: ArrayLike, characters: dict[str, Floats]) -> dict[str, float]:
     r"""How much of each irrep a function on a group contains.
 
-    .. math:: |P_\rho w|, \qquad (P_\rho w)(g) = \frac{d_\rho}{|G|} \sum_{h} \chi_\rho(g^{-1} h)\, w(h)
+    .. math:: |P_\rho w|, \\ (P_\rho w)(g) = \frac{d_\rho}{|G|} \sum_{h} \chi_\rho(g^{-1} h)\, w(h)
 
     Parameters
     ----------

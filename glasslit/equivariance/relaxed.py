@@ -4,7 +4,7 @@ A group convolution applies one filter in all four orientations. A *relaxed* one
 weight w(g) of its own (Wang et al., ICML 2024, arXiv 2310.02299). The weights start equal, and then the layer is
 equivariant. Turning weights and input together turns the output, whatever the weights are:
 
-.. math:: L_{r w}(r f) = r\, L_w(f), \qquad (r w)(g) = w(r^{-1} g)
+.. math:: L_{r w}(r f) = r\, L_w(f), \\ (r w)(g) = w(r^{-1} g)
 
 so that training keeps every symmetry which the input and the target share. Conventions: orientation g = 0 ... 3 is a
 rotation by g quarter turns counterclockwise, as ``torch.rot90`` does; images are square and filters have an odd
@@ -48,7 +48,7 @@ def turn_weights(weights: Tensor, turns: int) -> Tensor:
 def fourier_content(weights: Tensor) -> Tensor:
     r"""What weights of the four orientations contain of the irreps of C4: A, B and the pair E.
 
-    .. math:: A = w_0 + w_1 + w_2 + w_3, \quad B = w_0 - w_1 + w_2 - w_3, \quad E = (w_0 - w_2,\; w_1 - w_3)
+    .. math:: A = w_0 + w_1 + w_2 + w_3, \\ B = w_0 - w_1 + w_2 - w_3, \\ E = (w_0 - w_2,\; w_1 - w_3)
 
     A does not change when the weights are turned, B changes its sign, and E turns by a right angle.
 
@@ -150,7 +150,7 @@ class _Relaxed(nn.Module):
 class RelaxedLifting(_Relaxed):
     r"""From images to features on the group: a filter in four orientations, each with its weight.
 
-    .. math:: F(x, g) = \sum_l w_l(g) \sum_y \psi_l\big(g^{-1}(y - x)\big)\, f(y)
+    .. math:: F(x, g) = \sum_l w_l(g) \\ \times \sum_y \psi_l\big(g^{-1}(y - x)\big)\, f(y)
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ class RelaxedLifting(_Relaxed):
 class RelaxedConvolution(_Relaxed):
     r"""From features on the group to features on the group.
 
-    .. math:: F'(x, g) = \sum_l w_l(g) \sum_{y, h} \psi_l\big(g^{-1}(y - x),\; g^{-1} h\big)\, F(y, h)
+    .. math:: F'(x, g) = \sum_l w_l(g) \\ \times \sum_{y, h} \psi_l\big(g^{-1}(y - x),\; g^{-1} h\big)\, F(y, h)
 
     Parameters
     ----------

@@ -41,7 +41,7 @@ def turn_volume(volume: Tensor, element: ArrayLike) -> Tensor:
 class RelaxedVolumeLifting(nn.Module):
     r"""From volumes to features on the group O_h: a filter in 48 orientations, each with its weight.
 
-    .. math:: F(x, g) = w(g) \sum_y \psi\big(g^{-1}(y - x)\big)\, f(y)
+    .. math:: F(x, g) = w(g) \\ \times \sum_y \psi\big(g^{-1}(y - x)\big)\, f(y)
 
     Parameters
     ----------

@@ -27,8 +27,11 @@ FAULTS = {
 class SmallLayer(nn.Module):
     r"""Scalars and one vector of each point, from its neighbors.
 
-    .. math:: s_i = \sum_j u(r_{ij})\, w(r_{ij})\, (W x_j), \qquad
-       \mathbf v_i = \sum_j u(r_{ij})\, w'(r_{ij})\, (W' x_j)\, \mathbf r_{ij}, \qquad u(r) = (1 - r^2 / r_c^2)^3
+    .. math:: s_i = \sum_j u(r_{ij})\, w(r_{ij})\, (W x_j)
+
+    .. math:: \mathbf v_i = \sum_j u(r_{ij})\, w'(r_{ij})\, (W' x_j)\, \mathbf r_{ij}
+
+    .. math:: u(r) = (1 - r^2 / r_c^2)^3
 
     Parameters
     ----------

@@ -70,8 +70,10 @@ def settings(notebook: str | Path) -> list[Setting]:
 
     Examples
     --------
-    >>> settings(find_template())[0]
-    Setting(name='T', default=0.44, comment='temperature, epsilon_AA / k_B')
+    >>> [setting.name for setting in settings(find_template())][:3]
+    ['T', 'data', 'inputs']
+    >>> settings(find_template())[3].default
+    'propensity'
     """
     try:
         cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]

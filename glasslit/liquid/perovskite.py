@@ -4,7 +4,7 @@ A cube of 2 x 2 x 2 cells with the edge 1 holds 8 octahedra BX6, which share the
 neighbors across the axis must turn the other way. Along the axis they may turn the same way (Glazer's superscript +)
 or the other way (-), so that the axis of rotation of the octahedron at (x, y, z) is
 
-.. math:: \omega_e(x, y, z) = \omega_e\, (-1)^{\sum_{f \ne e} f}\; s_e^{\,e}, \qquad e, f \in \{x, y, z\},
+.. math:: \omega_e(x, y, z) = \omega_e\, (-1)^{\sum_{f \ne e} f}\; s_e^{\,e}, \\ e, f \in \{x, y, z\},
 
 where s_e = 1 for the superscript + and -1 for -.
 

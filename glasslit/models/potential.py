@@ -38,7 +38,7 @@ POTENTIAL_FORMAT = "glasslit-potential-1"
 def envelope(distance: Tensor, cutoff: float, power: int = 6) -> Tensor:
     r"""A polynomial that falls from 1 at distance 0 to 0 at the cutoff, with two derivatives that are 0 there.
 
-    .. math:: u(x) = 1 - \tfrac{(p+1)(p+2)}{2} x^p + p\,(p+2)\, x^{p+1} - \tfrac{p\,(p+1)}{2} x^{p+2}, \\ x = r / r_c
+    .. math:: u(x) = 1 - \tfrac{(p+1)(p+2)}{2} x^p \\ + p\,(p+2)\, x^{p+1} - \tfrac{p\,(p+1)}{2} x^{p+2}, \\ x = r / r_c
 
     (Gasteiger et al., ICLR 2020.)
 
