@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import RESULTS, machine, save, table
+from common import RESULTS, in_turns, machine, save, table
 
 import glasslit as gl
 from glasslit.learning.sweep import read_sweep
@@ -68,13 +68,7 @@ def measure(rounds: int, configuration: gl.Configuration, n_times: int) -> list[
     """One row for each network."""
     configs = networks(n_times)
     steppers = {name: stepper(config, configuration) for name, config in configs.items()}
-    taken: dict[str, list[float]] = {name: [] for name in configs}
-    for number in range(rounds + 2):
-        for name, (step, _) in steppers.items():
-            begun = time.process_time()
-            step()
-            if number >= 2:  # the first compile kernels and make plans
-                taken[name].append(time.process_time() - begun)
+    taken = in_turns({name: step for name, (step, _) in steppers.items()}, rounds)
     rows = []
     for name, (_, net) in steppers.items():
         ratios = [mine / laptop for mine, laptop in zip(taken[name], taken["laptop"], strict=True)]

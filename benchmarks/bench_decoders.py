@@ -15,7 +15,7 @@ import time
 
 import torch
 from bench_body import INPUTS, stepper
-from common import machine, save, table
+from common import in_turns, machine, save, table
 
 import glasslit as gl
 from glasslit.models.decoders import DECODERS
@@ -29,13 +29,7 @@ def measure(rounds: int, configuration: gl.Configuration) -> list[dict]:
     n_times = len(configuration.times)
     configs = {d: gl.ModelConfig.laptop(inputs=INPUTS, n_times=n_times, decoder=d) for d in DECODERS}
     steppers = {name: stepper(config, configuration) for name, config in configs.items()}
-    taken: dict[str, list[float]] = {name: [] for name in configs}
-    for number in range(rounds + 2):
-        for name, (step, _) in steppers.items():
-            begun = time.process_time()
-            step()
-            if number >= 2:  # the first compile kernels and make plans
-                taken[name].append(time.process_time() - begun)
+    taken = in_turns({name: step for name, (step, _) in steppers.items()}, rounds)
     return [
         {"decoder": name, "parameters": net.count_parameters()["decoder"]}
         | {"cost": statistics.median(a / b for a, b in zip(taken[name], taken["linear"], strict=True))}

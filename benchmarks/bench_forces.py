@@ -19,7 +19,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from common import in_kept_memory, machine, save, table
+from common import in_kept_memory, in_turns, machine, save, table
 
 import glasslit as gl
 from glasslit.learning.forces import _Student, _tell
@@ -37,7 +37,7 @@ def configuration(n: int) -> gl.Configuration:
 
 
 def stepper(l_max: int, kernel: str, c: gl.Configuration):
-    """A training step of a new potential, which returns its loss."""
+    """A training step of a new potential, the losses that it finds, and the number of parameters."""
     torch.manual_seed(0)
     potential = Potential(PotentialConfig(l_max=l_max, kernel=kernel))
     potential.set_standardization([c])
@@ -46,14 +46,16 @@ def stepper(l_max: int, kernel: str, c: gl.Configuration):
     _tell(graph, c, None)
     optimizer = torch.optim.Adam(potential.parameters(), lr=1e-3)
 
-    def step() -> float:
+    losses: list[float] = []
+
+    def step() -> None:
         optimizer.zero_grad()
         loss = student(graph)
         loss.backward()
         optimizer.step()
-        return float(loss.detach())
+        losses.append(float(loss.detach()))
 
-    return step, potential.count_parameters()
+    return step, losses, potential.count_parameters()
 
 
 def measure(n: int, rounds: int) -> list[dict]:
@@ -62,20 +64,17 @@ def measure(n: int, rounds: int) -> list[dict]:
     rows = []
     for l_max in DEGREES:
         c = configuration(n)
-        ours, count = stepper(l_max, "cpu", c)
-        theirs, _ = stepper(l_max, "reference", c)
-        taken: dict[str, list[float]] = {"ours": [], "theirs": []}
-        losses: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for number in range(rounds + 2):
-            for name, step in (("ours", ours), ("theirs", theirs)):
-                begun = time.process_time()
-                losses[name].append(step())
-                if number >= 2:  # the first compile kernels and make plans
-                    taken[name].append(time.process_time() - begun)
+        made = {name: stepper(l_max, kernel, c) for name, kernel in (("ours", "cpu"), ("theirs", "reference"))}
+        taken = in_turns({name: step for name, (step, _, _) in made.items()}, rounds)
         ratios = [b / a for a, b in zip(taken["ours"], taken["theirs"], strict=True)]
-        apart = max(abs(a / b - 1) for a, b in zip(losses["ours"], losses["theirs"], strict=True))
+        apart = max(abs(a / b - 1) for a, b in zip(made["ours"][1], made["theirs"][1], strict=True))
         rows.append(
-            {"l_max": l_max, "parameters": count, "times faster": statistics.median(ratios), "ratios": sorted(ratios)}
+            {
+                "l_max": l_max,
+                "parameters": made["ours"][2],
+                "times faster": statistics.median(ratios),
+                "ratios": sorted(ratios),
+            }
             | {"glasslit_s": statistics.median(taken["ours"]), "e3nn_s": statistics.median(taken["theirs"])}
             | {"apart": apart}
         )

@@ -91,6 +91,21 @@ def timed(function: Callable[[], Any], device: str, repeats: int = 5, warmup: in
     return Times(min(taken), statistics.median(taken), user, system)
 
 
+def in_turns(steps: dict[str, Callable[[], Any]], rounds: int, skipped: int = 2) -> dict[str, list[float]]:
+    """Processor time of each of several functions, called in turns, so that a slow minute is unfair to none.
+
+    The first rounds, which compile kernels and make plans, are not among the ``rounds`` that are returned.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + skipped):
+        for name, step in steps.items():
+            begun = time.process_time()
+            step()
+            if number >= skipped:
+                taken[name].append(time.process_time() - begun)
+    return taken
+
+
 def seconds(function: Callable[[], Any], device: str, repeats: int = 5, warmup: int = 1) -> float:
     """Median time of one call."""
     return timed(function, device, repeats, warmup).median

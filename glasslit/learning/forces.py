@@ -38,21 +38,17 @@ class _Student(nn.Module):
     def target_mean(self) -> Tensor:
         return self.potential.target_mean
 
-    @property
-    def scale(self) -> Tensor:
-        return self.potential.scale
-
     def forward(self, graph: Data) -> Tensor:
         """The loss of a batch, see :func:`fit_potential`."""
         energy, force = self.potential(graph)
-        loss = ((force - graph.force) / self.scale).square().mean()
+        loss = ((force - graph.force) / self.potential.scale).square().mean()
         if not self.energy_weight:
             return loss
         batch = graph.batch if graph.batch is not None else torch.zeros_like(graph.types)
         count = int(batch[-1]) + 1
         error = torch.zeros(count).to(energy).index_add(0, batch, energy - graph.energy)
         n = torch.bincount(batch, minlength=count)
-        return loss + self.energy_weight * (error / n).square().mean() / self.scale**2
+        return loss + self.energy_weight * (error / n).square().mean() / self.potential.scale**2
 
 
 def fit_potential(

@@ -176,8 +176,25 @@ def forces(positions: Tensor, types: Tensor, box: Tensor, potential: str = "forc
     Written from dV/dr, not from autograd: the tests hold the two against each other.
     Parameters and errors are those of :func:`energy_per_particle`.
     """
+    return interactions(positions, types, box, potential)[1]
+
+
+def interactions(
+    positions: Tensor, types: Tensor, box: Tensor, potential: str = "force-shifted"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Energies, forces and virial from one search for neighbors.
+
+    Parameters and errors are those of :func:`energy_per_particle`.
+
+    Returns
+    -------
+    energy of each particle, shape (N,), epsilon_AA; force on it, shape (N, 3), epsilon_AA / sigma_AA; the derivative of
+    the total energy by a strain of the box, shape (3, 3), epsilon_AA
+    """
     types = types.long()
     i, j, vector, distance = _pairs(positions, types, box, potential)
+    half = 0.5 * pair_energy(distance, types[i], types[j], potential)
     slope = pair_energy(distance, types[i], types[j], potential, differentiate=True)
     on_i = (slope / distance)[:, None] * vector
-    return torch.zeros_like(positions).index_add(0, i, on_i).index_add(0, j, -on_i)
+    energies = torch.zeros_like(positions[:, 0]).index_add(0, i, half).index_add(0, j, half)
+    return energies, torch.zeros_like(positions).index_add(0, i, on_i).index_add(0, j, -on_i), vector.T @ on_i

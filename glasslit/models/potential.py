@@ -29,7 +29,7 @@ from ..equivariance.kernels import check_kernel, contract
 from ..equivariance.so3 import irreps, spherical_harmonics
 from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph
-from ..liquid.kob_andersen import TYPE_NAMES, energy_per_particle, forces
+from ..liquid.kob_andersen import TYPE_NAMES, interactions
 from ..names import refuse_unknown_keywords
 
 POTENTIAL_FORMAT = "glasslit-potential-1"
@@ -309,8 +309,8 @@ def exact(configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
         )
     positions, box = (torch.tensor(v, dtype=torch.float64) for v in (configuration.positions, configuration.box))
     types = torch.tensor(configuration.types, dtype=torch.int64)
-    given = (positions, types, box, configuration.potential)
-    return energy_per_particle(*given).numpy(), forces(*given).numpy()
+    energies, forces, _ = interactions(positions, types, box, configuration.potential)
+    return energies.numpy(), forces.numpy()
 
 
 def save_potential(potential: Potential, path: str | Path) -> None:

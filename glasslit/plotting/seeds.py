@@ -41,6 +41,19 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, color: Any, 
     axis.plot(x, np.median(values, axis=0), look, ms=4, color=color, label=label)
 
 
+def gain_text(gain: Any, k: int = 0) -> str:
+    """A :class:`~glasslit.learning.stored.Gain` at its k-th time, with its error and a tick where the rule decides it.
+
+    Examples
+    --------
+    >>> from glasslit.learning.stored import Gain
+    >>> print(gain_text(Gain(np.ones(1), np.full((3, 1), 0.03), np.full(1, 0.03), np.full(1, 0.01))))
+    +0.030 ± 0.010 ✓
+    """
+    tick = "\N{NO-BREAK SPACE}✓" if gain.decided[k] else ""
+    return f"{gain.mean[k]:+.3f} ±\N{NO-BREAK SPACE}{gain.error[k]:.3f}{tick}"
+
+
 @dataclass(frozen=True)
 class Bar:
     """One line of :func:`forest`.

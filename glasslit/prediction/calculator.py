@@ -14,8 +14,7 @@ import torch
 from ase.calculators.calculator import Calculator, all_changes
 
 from ..liquid.configuration import Configuration
-from ..liquid.kob_andersen import check_potential, cutoffs, pair_energy
-from ..liquid.periodic import minimum_image, neighbor_pairs
+from ..liquid.kob_andersen import check_potential, interactions
 from ..models.potential import Potential
 
 
@@ -70,19 +69,10 @@ class KobAndersen(_Liquid):
 
     def computed(self, configuration: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """See the base class; raises ``ValueError`` if the box is shorter than twice the cutoff."""
-        c = configuration
-        i, j = neighbor_pairs(c.positions, c.box, float(cutoffs(self.truncation).max())).T
-        vector = minimum_image(c.positions[j] - c.positions[i], c.box)
-        distance = torch.as_tensor(np.linalg.norm(vector, axis=1))
-        of_i, of_j = (torch.as_tensor(c.types[k].astype(np.int64)) for k in (i, j))
-        half = 0.5 * pair_energy(distance, of_i, of_j, self.truncation).numpy()
-        slope = pair_energy(distance, of_i, of_j, self.truncation, differentiate=True)
-        pull = (slope / distance).numpy()[:, None] * vector  # on i
-        energies, forces = np.zeros(c.n_particles), np.zeros((c.n_particles, 3))
-        for ends, sign in ((i, 1), (j, -1)):
-            np.add.at(energies, ends, half)
-            np.add.at(forces, ends, sign * pull)
-        return energies, forces, vector.T @ pull
+        positions, box = (torch.tensor(v, dtype=torch.float64) for v in (configuration.positions, configuration.box))
+        types = torch.tensor(configuration.types, dtype=torch.int64)
+        energies, forces, virial = interactions(positions, types, box, self.truncation)
+        return energies.numpy(), forces.numpy(), virial.numpy()
 
 
 class LearnedPotential(_Liquid):
