@@ -76,7 +76,7 @@ class Kind:
         if self.least is not None:
             one += f" of at least {self.least:g}"
         if self.several:
-            one += f" or a list of {several}"
+            one += f" or a list of different {several}"
         return " or ".join([one, *(repr(word) for word in self.words), *(["None"] if self.none else [])])
 
 

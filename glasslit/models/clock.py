@@ -125,7 +125,8 @@ def counted_in_parts(configurations: Sequence[Configuration], parts: np.ndarray 
     if parts is None and own:
         grids = {temperature_of(c): p for c, p in zip(configurations, own, strict=True)}
         if len({len(p) for p in grids.values()}) == 1:
-            parts = np.exp(np.mean([np.log(grids[t]) for t in sorted(grids)], axis=0))
+            mean = np.exp(np.mean([np.log(grids[t]) for t in sorted(grids)], axis=0))
+            parts = np.array([float(f"{part:.7g}") for part in mean])  # as a network keeps them
     for c, p in zip(configurations, own, strict=True):
         if parts is None or len(p) != len(parts) or np.any(np.abs(np.log(p / parts)) >= np.log(SAME_PART)):
             wanted = "as many as the others" if parts is None else np.round(parts, 4).tolist()

@@ -107,7 +107,7 @@ def test_a_file_of_parameters_gives_way_to_options(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-T", "hot"], "-T hot; expected a number or a list of numbers, as in -T 0.44"),
+        (["-T", "hot"], "-T hot; expected a number or a list of different numbers, as in -T 0.44"),
         (["--epochs", "0"], "epochs = 0; expected a whole number of at least 1 or None"),
         (["--times", "soon"], "--times soon; expected a list of numbers or None, as in --times 13 412"),
         (["--betas", "0.9"], "--betas 0.9; expected a list of 2 numbers or None, as in --betas 0.9 0.999"),

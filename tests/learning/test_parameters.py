@@ -77,7 +77,7 @@ def test_yaml_alone_takes_such_a_number_for_text():
         ("shuffle_labels", "maybe", "shuffle_labels = 'maybe'; expected True or False, as in -p shuffle_labels True"),
         ("shuffle_labels", 1, "shuffle_labels = 1; expected True or False"),
         ("pictures", None, "pictures = None; expected True or False, as in -p pictures False"),
-        ("T", "hot", "T = 'hot'; expected a number or a list of numbers, as in -p T 0.44"),
+        ("T", "hot", "T = 'hot'; expected a number or a list of different numbers, as in -p T 0.44"),
         ("T", True, "T = True; expected a number"),
         ("T", float("nan"), "T = nan; expected a number"),
         ("position_noise", "inf", "position_noise = 'inf'; expected a number"),
@@ -94,10 +94,10 @@ def test_yaml_alone_takes_such_a_number_for_text():
         (
             "T",
             "0.44, 0.5",
-            'expected a number or a list of numbers, which papermill takes with -y: -y "T: [0.44, 0.5]"',
+            'expected a number or a list of different numbers, which papermill takes with -y: -y "T: [0.44, 0.5]"',
         ),
-        ("T", [0.44, 0.44], "T = [0.44, 0.44]; expected a number or a list of numbers"),
-        ("T", [], "T = []; expected a number or a list of numbers"),
+        ("T", [0.44, 0.44], "T = [0.44, 0.44]; expected a number or a list of different numbers"),
+        ("T", [], "T = []; expected a number or a list of different numbers"),
         (
             "times",
             52,
