@@ -80,15 +80,18 @@ def test_peers_that_are_here_agree_with_e3nn():
 
 @pytest.fixture
 def e3nn_options():
+    """Of PyTorch, too, which ``compiled_e3nn_layer`` sets. PyTorch's own ``patch`` puts an option back; pytest 9.2.0's
+    ``monkeypatch`` deletes it instead (``findings/pytest_torch_option.sh``), and nothing compiles from there on.
+    """
     before = e3nn.get_optimization_defaults()
-    yield before
+    with torch._functorch.config.patch(donated_buffer=torch._functorch.config.donated_buffer):
+        yield before
     e3nn.set_optimization_defaults(**before)
 
 
-def test_peers_leave_e3nn_as_it_was(e3nn_options, monkeypatch):
+def test_peers_leave_e3nn_as_it_was(e3nn_options):
     """e3nn 0.6.0 with PyTorch 2.10 or newer makes plain modules (mode "eager"; e3nn/__init__.py). Its own
     disable_e3nn_codegen (util/jit.py) left the process in the mode "script", and what came after was another e3nn."""
-    monkeypatch.setattr(torch._functorch.config, "donated_buffer", torch._functorch.config.donated_buffer)
     coupling = Coupling("1x0e+1x1e", 1)
     graph = gl.neighbor_graph(gl.testing.random_liquid(60, seed=1), cutoff=1.2)
     for mode in ("eager", "script") if "jit_mode" in e3nn_options else (None,):
