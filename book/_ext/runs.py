@@ -36,7 +36,10 @@ RUNS = "book/runs"
 ALL = "book/all_runs"
 GROUPS = {
     "T0.": ("Starter set", ["training_runs"]),
-    "standard-": ("Standard set, three inputs", ["training_runs", "fields"]),
+    "standard-": (
+        "Standard set, three inputs",
+        ["training_runs", "fields", "body_order"],
+    ),
     "botan-small-": ("Published data", ["training_runs", "order_parameter"]),
     "lmax/": (
         "Highest degree",
@@ -45,12 +48,20 @@ GROUPS = {
             "against_the_field",
             "one_decoder",
             "smoothness",
+            "body_order",
             "inside_the_network",
             "how_sure",
         ],
     ),
-    "depth/": ("Number of layers", ["ablations", "inside_the_network"]),
-    "ntrain/": ("Number of training configurations", ["ablations"]),
+    "depth/": (
+        "Number of layers",
+        ["ablations", "body_order", "inside_the_network"],
+    ),
+    "ntrain/": (
+        "Number of training configurations",
+        ["ablations", "body_order"],
+    ),
+    "body/": ("Products, attention and width", ["body_order"]),
     "inputs/": (
         "Inputs",
         ["ablations", "inputs_and_vectors", "inside_the_network", "how_sure"],
