@@ -152,12 +152,14 @@ def home_of(label: str) -> str:
 def cited(keys: str) -> str:
     """Authors and years of entries of the bibliography."""
     from pybtex.database import parse_file  # comes with the book, not on Colab
+    from pybtex.richtext import Text
 
     entries, told = parse_file(BOOK / "references.bib").entries, []
     for key in keys.split(","):
         entry = entries[key.strip()]
         first, *others = entry.persons["author"]
-        who = " ".join(first.last_names) + (" et al." if others else "")
+        who = str(Text.from_latex(" ".join(first.last_names)))
+        who += " et al." if others else ""
         told.append(f"{who} ({entry.fields['year']})")
     return ", ".join(told)
 
@@ -176,9 +178,14 @@ def linked(text: str, there: dict[str, str]) -> str:
         lambda m: link(m[2], m[1], m[0]),
         text,
     )
+
+    def in_a_folder(m: re.Match) -> str:
+        page = (BOOK / f"{m[2]}.md").is_file()
+        return f"*{m[1] or title_of(m[2])}*" if page else m[0]
+
     return re.sub(
         r"\{doc\}`(?:([^`<]+) <)?([\w./]+?)>?`",
-        lambda m: link(m[2].split("/")[-1], m[1] or "", m[0]),
+        lambda m: link(m[2].split("/")[-1], m[1] or "", in_a_folder(m)),
         text,
     )
 

@@ -231,6 +231,8 @@ def test_what_only_the_book_knows_is_written_out():
     assert plain("[](first_look), [a look](first_look)") == plain("{doc}`first_look`, {doc}`a look <first_look>`")
     assert plain("{doc}`data_card`") == f"*{student.title_of('data_card')}*"
     assert plain("{doc}`../book/data_card`") == plain("[](data_card)") == plain("{doc}`data_card`")
+    assert plain("{doc}`api/equivariance`") == f"*{student.title_of('api/equivariance')}*"
+    assert plain("{cite:t}`schutt2018`") == "Schütt et al. (2018)"
     assert plain("{term}`seed`") == "seed"
     assert plain("{numref}`fig-a`", figures={"fig-a": 3}) == "Figure 3"
     assert plain("{numref}`fig-glass-gr`") == f"(figure in *{student.title_of('glass_and_mobility')}*)"

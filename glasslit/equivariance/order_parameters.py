@@ -161,10 +161,12 @@ def allowed_directions(
 ) -> Tensor:
     r"""The selection rule: where the gradient at zero inputs can point, for *any* equivariant network.
 
-    The derivative of the output with respect to the input, at zero, is a linear map that the symmetry group G of the
-    structure leaves alone. Any such map is the mean of some linear map M over the group, so the gradient is
+    An operation a of the structure's symmetry group G acts on the inputs by :math:`D_t(a)`, and on displacements of the
+    points by :math:`D_x(a)`. The derivative of the output with respect to the input, at zero, is a linear map J that
+    intertwines the two, :math:`J D_t(a) = D_x(a) J`. The transpose of any such map is the mean of some linear map M
+    over the group, so the gradient is, up to a factor,
 
-    .. math:: g = \frac{1}{|G|} \sum_{a} D(a)\, M\, D(a)^{-1} r
+    .. math:: g = \frac{1}{|G|} \sum_{a} D_t(a)\, M\, D_x(a)^{-1} r
 
     with the residual r = target - output. The space of all such g is found from random M.
 

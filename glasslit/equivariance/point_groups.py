@@ -111,7 +111,11 @@ def times_kept(characters: dict[str, Floats], members: ArrayLike) -> dict[str, i
 def irrep_content(weights: ArrayLike, elements: ArrayLike, characters: dict[str, Floats]) -> dict[str, float]:
     r"""How much of each irrep a function on a group contains.
 
-    .. math:: |P_\rho w|, \\ (P_\rho w)(g) = \frac{d_\rho}{|G|} \sum_{h} \chi_\rho(g^{-1} h)\, w(h)
+    .. math:: |P_\rho w|, \\ (P_\rho w)(g) = \frac{d_\rho}{m_\rho |G|} \sum_{h} \chi_\rho(g^{-1} h)\, w(h), \\
+              m_\rho = \frac{1}{|G|} \sum_g \chi_\rho(g)^2
+
+    Irreps are over the real numbers: as many independent matrices as m say commute with them, one in each irrep of the
+    cube, and two in the irrep E of the four turns of the plane.
 
     Parameters
     ----------
@@ -145,7 +149,8 @@ def irrep_content(weights: ArrayLike, elements: ArrayLike, characters: dict[str,
     except KeyError:
         raise ValueError(f"the {len(g)} elements make no group: products of them are not among them") from None
     return {
-        name: float(np.linalg.norm(values[0] / len(g) * values[between] @ w)) for name, values in characters.items()
+        name: float(np.linalg.norm(values[0] / (values @ values) * values[between] @ w))
+        for name, values in characters.items()
     }
 
 

@@ -91,6 +91,20 @@ def test_contents_are_parts_of_the_weights():
     assert irrep_content(weights[::-1], ELEMENTS, CHARACTERS) != pytest.approx(found), "no other order does"
 
 
+def test_contents_and_counts_hold_for_a_pair_whose_matrices_commute():
+    """E of the four quarter turns is irreducible over the real numbers, and splits into two over the complex ones."""
+    turns = np.stack([np.linalg.matrix_power(np.array([[0, -1], [1, 0]]), k) for k in range(4)])
+    characters = {"A": [1, 1, 1, 1], "B": [1, -1, 1, -1], "E": [2, 0, -2, 0]}
+    characters = {name: np.array(values, dtype=float) for name, values in characters.items()}
+    weights = np.array([1.2, 0.9, 1.0, 0.7])
+    found = irrep_content(weights, turns, characters)
+    assert found["A"] == pytest.approx(abs(weights.sum()) / 2)
+    assert found["B"] == pytest.approx(abs(weights @ [1, -1, 1, -1]) / 2)
+    assert found["E"] == pytest.approx(np.hypot(0.2, 0.2) / 2**0.5)
+    assert sum(size**2 for size in found.values()) == pytest.approx(weights @ weights)
+    assert times_kept(characters, [True, False, False, False]) == {"A": 1, "B": 1, "E": 2}
+
+
 @each_crystal
 def test_weights_that_a_stabilizer_keeps_contain_what_is_counted(cell, positions, order):
     """Random weights, averaged over the group: the same for h g as for g."""
