@@ -54,8 +54,8 @@ def tensor_of(weights: Tensor) -> Tensor:
 
     Examples
     --------
-    >>> tensor_of(weights_of(torch.diag(torch.tensor([2.0, -1.0, -1.0]))))[0].abs()
-    tensor([2., 0., 0.])
+    >>> tensor_of(weights_of(torch.diag(torch.tensor([2.0, -1.0, -1.0])))).diagonal().round(decimals=4).float()
+    tensor([ 2., -1., -1.])
     """
     if weights.shape[-1:] != (5,):
         raise ValueError(f"weights of shape {tuple(weights.shape)}; expected (..., 5), those of degree 2 alone")
