@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -77,6 +78,8 @@ class PotentialConfig:
     readout : width of the network from invariants to the energy
     power : of the :func:`envelope`; 0 leaves it out, and energies jump where neighbors cross the cutoff
     neighbors : typical number of them, by whose square root sums over neighbors are divided
+    relaxed : highest degree of weights that break the symmetry where the data do, 0 for none; see
+        :attr:`Potential.relaxed_weights`
     kernel : see :func:`glasslit.equivariance.kernels.select`
 
     Raises
@@ -95,9 +98,11 @@ class PotentialConfig:
     power: int = 6
     neighbors: float = 78.0
     kernel: str = "auto"
+    relaxed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"layers": 1, "channels": 1, "l_max": 0, "n_basis": 1, "hidden": 1, "readout": 1, "power": 0}
+        least = {"layers": 1, "channels": 1, "l_max": 0, "n_basis": 1, "hidden": 1, "readout": 1}
+        least |= {"power": 0, "relaxed": 0}
         for name, lowest in least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
@@ -108,6 +113,8 @@ class PotentialConfig:
             raise ValueError(
                 f"power = {self.power}; expected 3 or more, for forces that are smooth, or 0 for no envelope"
             )
+        if self.relaxed > self.l_max:
+            raise ValueError(f"relaxed = {self.relaxed}; expected a whole number from 0 to l_max = {self.l_max}")
         check_kernel(self.kernel)
 
 
@@ -163,6 +170,12 @@ class Potential(nn.Module):
     ----------
     config : :class:`PotentialConfig`
 
+    Attributes
+    ----------
+    relaxed_weights : with ``config.relaxed``, one copy of each degree 1 ... ``config.relaxed``, zero at the start. They
+        join the features of all particles before each convolution: turned together with the liquid they leave
+        energies as they are, and else they break the symmetry.
+
     Examples
     --------
     >>> from glasslit.testing import random_liquid
@@ -173,6 +186,7 @@ class Potential(nn.Module):
 
     target_mean: Tensor
     scale: Tensor
+    relaxed_weights: Tensor | None
 
     def __init__(self, config: PotentialConfig | None = None) -> None:
         super().__init__()
@@ -181,9 +195,11 @@ class Potential(nn.Module):
         self.irreps = irreps(config.channels, config.l_max)
         self.embedding = nn.Linear(n_types, config.channels)
         self.convolutions, self.gates = nn.ModuleList(), nn.ModuleList()
+        kinds = o3.Irreps([(1, (degree, 1)) for degree in range(1, config.relaxed + 1)])
+        self.relaxed_weights = nn.Parameter(torch.zeros(kinds.dim)) if config.relaxed else None
         incoming = irreps(config.channels, 0)
         for _ in range(config.layers):
-            self.convolutions.append(SmoothConvolution(incoming, config))
+            self.convolutions.append(SmoothConvolution(incoming + kinds, config))
             self.gates.append(Gate(config.channels, config.l_max))
             incoming = self.irreps
         invariants = config.channels * (config.l_max + 1)
@@ -236,7 +252,10 @@ class Potential(nn.Module):
         cut = cut[:, None] / math.sqrt(config.neighbors)
         h: Tensor = self.embedding(one_hot)
         for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
-            change = gate(cast(SmoothConvolution, convolution).couple(h, harmonics, basis, cut, pair, graph))
+            joined = (
+                h if self.relaxed_weights is None else torch.cat([h, self.relaxed_weights.expand(len(h), -1)], dim=1)
+            )
+            change = gate(cast(SmoothConvolution, convolution).couple(joined, harmonics, basis, cut, pair, graph))
             h = change if number == 0 else h + change
         scalars, *higher = h.split([config.channels * (2 * degree + 1) for degree in range(config.l_max + 1)], dim=1)
         squares = [block.unflatten(1, (config.channels, -1)).square().mean(dim=2) for block in higher]

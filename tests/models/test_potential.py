@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from e3nn import o3
 
 import glasslit as gl
 from glasslit.equivariance import so3
@@ -180,3 +181,61 @@ def test_files(liquid, tmp_path):
     gl.save_model(gl.SE3GNN(gl.ModelConfig.laptop(n_times=1, layers=1)), tmp_path / "d.pt")
     with pytest.raises(ValueError, match="is no learned potential"):
         load_potential(tmp_path / "d.pt")
+
+
+def turned_together(net, liquid, turn):
+    """Energies when the liquid turns, and with ``turn(weights, kinds, rotation)`` the relaxed weights, too."""
+    rotation = so3.cube_rotations()[9]
+    again = copy.deepcopy(net)
+    with torch.no_grad():
+        again.relaxed_weights.copy_(turn(net.relaxed_weights[None], "1e+2e", rotation)[0])
+    return again.predict(liquid.replace(positions=liquid.positions @ rotation.numpy().T))[0]
+
+
+def together(weights, kinds, rotation):
+    return so3.rotate(weights, o3.Irreps(kinds), rotation)
+
+
+def not_at_all(weights, kinds, rotation):
+    return weights
+
+
+def in_another_order(weights, kinds, rotation):
+    """The broken twin: turns the weights as if those of degree 2 came first."""
+    return so3.rotate(weights, o3.Irreps("2e+1e"), rotation)
+
+
+def test_relaxed_weights_break_the_symmetry_unless_they_turn_too(liquid):
+    net = small(relaxed=2)
+    assert len(net.relaxed_weights) == 8
+    assert not net.relaxed_weights.any()
+
+    def change(turn):
+        energy, _ = net.predict(liquid)
+        return np.abs(turned_together(net, liquid, turn) - energy).max() / np.abs(energy).max()
+
+    assert change(not_at_all) < 1e-12, "weights that are zero"
+    with torch.no_grad():
+        net.relaxed_weights.copy_(torch.randn(8, dtype=torch.float64))
+    assert change(together) < 1e-12
+    assert change(not_at_all) > 1e-3
+    assert change(in_another_order) > 1e-3
+    _, force = net.predict(liquid)
+    assert np.abs(force.sum(axis=0)).max() < 1e-10 * np.abs(force).max(), "forces still add up to zero"
+
+
+def test_relaxed_weights_leave_zero_in_training_and_go_through_files(liquid, tmp_path):
+    net = small(relaxed=2)
+    graph = net.graph(liquid)
+    (slope,) = torch.autograd.grad((net.energies(graph, graph.vector) ** 2).sum(), net.relaxed_weights)
+    assert slope.abs().min() > 0
+    with torch.no_grad():
+        net.relaxed_weights.copy_(slope)
+    save_potential(net, tmp_path / "relaxed.pt")
+    again = load_potential(tmp_path / "relaxed.pt")
+    assert torch.equal(again.relaxed_weights, net.relaxed_weights)
+    assert np.array_equal(again.predict(liquid)[0], net.predict(liquid)[0])
+    with pytest.raises(ValueError, match="relaxed = 2; expected a whole number from 0 to l_max = 1"):
+        PotentialConfig(l_max=1, relaxed=2)
+    with pytest.raises(ValueError, match="relaxed = -1; expected a whole number of at least 0"):
+        PotentialConfig(relaxed=-1)
