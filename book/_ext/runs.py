@@ -35,7 +35,10 @@ log = logging.getLogger(__name__)
 RUNS = "book/runs"
 ALL = "book/all_runs"
 GROUPS = {
-    "T0.": ("Starter set", ["training_runs"]),
+    "T0.": (
+        "Starter set",
+        ["training_runs", "inputs_and_vectors", "against_the_field"],
+    ),
     "standard-": (
         "Standard set, three inputs",
         ["training_runs", "fields", "body_order"],
@@ -66,13 +69,25 @@ GROUPS = {
         "Inputs",
         ["ablations", "inputs_and_vectors", "inside_the_network", "how_sure"],
     ),
+    "vector_T/": (
+        "The vector at other temperatures",
+        ["inputs_and_vectors", "against_the_field"],
+    ),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
     "decoders/": ("Decoders", ["one_decoder"]),
     "left_out/": ("A time left out", ["one_decoder"]),
     "several_T/": ("Several temperatures", ["one_decoder"]),
     "smooth/": ("Terms against over-smoothing", ["smoothness"]),
     "univariate/": ("One time, or all", ["ablations"]),
-    "temperatures/": ("Other temperatures", ["transfer", "one_decoder"]),
+    "temperatures/": (
+        "Other temperatures",
+        [
+            "transfer",
+            "one_decoder",
+            "inputs_and_vectors",
+            "against_the_field",
+        ],
+    ),
     "baselines/": ("Other methods", ["against_the_field"]),
 }
 """How names of runs begin: what they are called together, and the chapters that use them."""
