@@ -1,3 +1,4 @@
+import ase.io
 import numpy as np
 import pytest
 
@@ -65,6 +66,15 @@ def test_through_ase_and_back(liquid):
     ):
         assert np.array_equal(getattr(back, field), getattr(liquid, field)), field
     assert back.temperature == liquid.temperature
+
+
+def test_extended_xyz_keeps_the_labels_that_formats_of_ase_drop(liquid, tmp_path):
+    """ASE 3.29 writes .traj and .json without arrays of a user's own; Configuration.to_ase and formats.md say so."""
+    atoms = liquid.to_ase()
+    for suffix, labels, info in ((".extxyz", True, True), (".traj", False, True), (".json", False, False)):
+        ase.io.write(tmp_path / f"a{suffix}", atoms)
+        back = ase.io.read(tmp_path / f"a{suffix}")
+        assert ("propensity" in back.arrays, "temperature" in back.info) == (labels, info), suffix
 
 
 def test_ase_box_that_is_not_a_periodic_cuboid_is_refused(liquid):
