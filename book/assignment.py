@@ -283,7 +283,11 @@ def grade(
             f"not the key with which {folder} was written; expected that one: points follow from it"
         )
     problems = [p for p in PROBLEMS if p.name in told["problems"]]
-    with OutputLock(folder / "points", "grade a copy of the folder"):
+    place = folder / "points"
+    with (
+        OutputLock(place, "grade a copy of the folder"),
+        writing.room_for(place),
+    ):
         _grade(folder, key, out, workers, told, problems)
 
 

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -55,11 +56,11 @@ from glasslit.learning.checkpoint import save_model
 from glasslit.locks import OutputLock
 from glasslit.provenance import write_json
 out = Path(out)
-lock = OutputLock(out, patience=20)  # kernels of a killed sweep live on for a second
 mortal = Path(str(out) + ".mortal")
 if mortal.exists():  # it dies once
     mortal.unlink()
     os.kill(os.getpid(), signal.SIGKILL)
+lock = OutputLock(out, patience=60)  # kernels of a killed sweep live on for a second
 torch.set_num_threads(1)
 torch.manual_seed(seed)
 split = {name: gl.load(data, split=name) for name in ("train", "val")}
@@ -330,7 +331,7 @@ def fork_workers() -> None:
     seconds."""
     fork = multiprocessing.get_context("fork")
     sweeps.get_context = factory.get_context = lambda _: fork
-    lammps.multiprocessing = fork
+    lammps.multiprocessing = SimpleNamespace(get_context=lambda _: fork)
 
 
 def stop_at(folder: Path, number: int) -> list[int]:

@@ -49,10 +49,10 @@ def prepare_botan_small(folder: str | Path | None = None) -> Path:
     target = place / "botan-small.h5"
     if target.is_file():
         return target
+    raw = fetch_botan_small(folder)
     with OutputLock(target, "name another folder", PATIENCE):
         if target.is_file():  # made by another one meanwhile
             return target
-        raw = fetch_botan_small(folder)
         published = [(split, c) for split in ("train", "test") for c in read_published(raw / split)]
         engine, quenched = LammpsEngine("force-shifted"), []
         for split, c in tqdm(published, desc="quenching, once"):

@@ -25,8 +25,9 @@ from ..locks import OutputLock, end_with_parent
 from ..names import did_you_mean
 from ..writing import read_json, room_for
 
-PATIENCE = 5.0
-"""Seconds to wait for whoever executes a run already: in so many the workers of a killed sweep notice, and end."""
+PATIENCE = 20.0
+"""Seconds to wait for whoever executes a run already: the workers of a killed sweep notice within one, and end; more
+where all cores are busy."""
 KEYS = {"notebook", "folder", "name", "memory", "all", "each", "either"}
 
 
