@@ -230,7 +230,7 @@ def test_work_that_meets_a_full_disk_says_so_and_goes_on(kind, host, undisturbed
     rng, trials = np.random.default_rng([SEED, 20 + list(WORKS).index(kind)]), 0
     for work in WORKS[kind]:
         whole, _, _ = undisturbed(work)
-        # Below 40 bytes, pools get no semaphores and Jupyter no temporary files: those of the system are limited here, too.
+        # Below 40 bytes, pools get no semaphores and Jupyter no temporary files: the system's are limited here, too.
         least = 40 if work in ("sweep", "grade") else 0
         for limit in (least, int(rng.integers(least + 1, 200)), int(rng.integers(200, 1500))):
             folder = tmp_path / f"{work}{limit}"
