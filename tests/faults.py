@@ -389,7 +389,7 @@ def serve() -> None:
         pass  # its kernel is compiled
     engines.compiled()
     with contextlib.suppress(ModuleNotFoundError):
-        lammps._lammps_class()(cmdargs=["-screen", "none", "-log", "none", "-nocite"]).close()
+        lammps._lammps_class()  # no instance: MPI would start threads, which do not survive a fork
     real = os.dup(1)
     os.dup2(2, 1)
     for line in sys.stdin:
@@ -422,8 +422,8 @@ def serve() -> None:
             ended, status, used = os.wait4(pid, os.WNOHANG)
             if ended:
                 break
-            moment = told.get("kill_after")
-            if moment is not None and not killed and time.perf_counter() - begun >= moment:
+            moment = told.get("kill_after", 300.0)  # nothing here takes so long: one that waits for ever is a failure
+            if not killed and time.perf_counter() - begun >= moment:
                 os.kill(pid, signal.SIGKILL)
                 killed = True
                 continue
