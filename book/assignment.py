@@ -20,6 +20,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -32,6 +33,9 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from problems import PROBLEMS, Problem
 from tqdm import tqdm
+
+from glasslit import writing
+from glasslit.locks import OutputLock
 
 SECONDS = 60
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -125,17 +129,25 @@ def write(
         raise FileExistsError(
             f"{folder} exists; expected a new folder: it may hold somebody's work"
         )
-    folder.mkdir(parents=True)
+    begun = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(begun, ignore_errors=True)  # of one that was killed
+    begun.mkdir(parents=True)
     told = {
         "names": names,
         "problems": [problem.name for problem in problems],
         "key": fingerprint(key),
         "title": title,
     }
-    (folder / "assignment.json").write_text(json.dumps(told, indent=1))
-    for name in names:
-        whole = notebook_of(name, problems, key, title)
-        nbformat.write(whole, folder / f"{name}.ipynb")
+    try:
+        with writing.room_for(folder):
+            (begun / "assignment.json").write_text(json.dumps(told, indent=1))
+            for name in names:
+                made = notebook_of(name, problems, key, title)
+                nbformat.write(made, begun / f"{name}.ipynb")
+            begun.rename(folder)
+    except BaseException:
+        shutil.rmtree(begun, ignore_errors=True)
+        raise
 
 
 def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
@@ -175,6 +187,10 @@ def graded(path: Path, student: str, problems: list[Problem], key: str) -> dict:
         asyncio.run(started)
     except DeadKernelError:
         return {p.name: ENDED for p in problems}
+    except RuntimeError as error:
+        raise RuntimeError(
+            f"{path} could not be run ({error}); what is graded is kept: the same command goes on"
+        ) from error
     found = {}
     for problem, cell in zip(problems, run.cells[len(cells) :], strict=True):
         texts = [o.get("text", "") for o in cell.outputs]
@@ -198,13 +214,6 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def write_whole(path: Path, text: str) -> None:
-    """The file with that text; if this is stopped, the old file or none."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def kept_or_graded(
     folder: Path, name: str, problems: list[Problem], key: str
 ) -> dict:
@@ -215,15 +224,23 @@ def kept_or_graded(
     told = content + key.encode() + json.dumps(drawn).encode()
     digest = hashlib.sha256(told).hexdigest()
     if kept.is_file():
-        before = json.loads(kept.read_text(encoding="utf-8"))
-        if before["digest"] == digest:
-            return before["wrong"]
+        try:
+            before = json.loads(kept.read_text(encoding="utf-8"))
+            if before["digest"] == digest:
+                return before["wrong"]
+        except (ValueError, LookupError, TypeError):
+            pass  # damaged: graded again
     wrong = (
         graded(path, name, problems, key)
         if content
         else {p.name: NO_NOTEBOOK for p in problems}
     )
-    write_whole(kept, json.dumps({"digest": digest, "wrong": wrong}, indent=1))
+    if ENDED in wrong.values():
+        # Whether the notebook did that, or a want of memory beside the others:
+        wrong = graded(path, name, problems, key)
+    writing.write(
+        kept, json.dumps({"digest": digest, "wrong": wrong}, indent=1)
+    )
     return wrong
 
 
@@ -244,6 +261,8 @@ def grade(
     ValueError
         If the folder was not made by :func:`write`, the key is another one, there is no place for the table, or
         ``workers`` is below 1.
+    RuntimeError
+        If another process grades this folder, or a kernel cannot be started.
     """
     if workers is not None and workers < 1:
         raise ValueError(f"{workers} workers; expected at least 1")
@@ -255,12 +274,32 @@ def grade(
         raise ValueError(
             f"{out.parent} is no folder; expected one, for {out.name}"
         )
-    told = json.loads((folder / "assignment.json").read_text())
+    told = writing.read_json(
+        folder / "assignment.json",
+        "take it from a copy of the folder that 'write' made",
+    )
     if told["key"] != fingerprint(key):
         raise ValueError(
             f"not the key with which {folder} was written; expected that one: points follow from it"
         )
     problems = [p for p in PROBLEMS if p.name in told["problems"]]
+    place = folder / "points"
+    with (
+        OutputLock(place, "grade a copy of the folder"),
+        writing.room_for(place),
+    ):
+        _grade(folder, key, out, workers, told, problems)
+
+
+def _grade(
+    folder: Path,
+    key: str,
+    out: Path,
+    workers: int | None,
+    told: dict,
+    problems: list[Problem],
+) -> None:
+    """The same, alone in the folder."""
     for made in ("points", "feedback"):
         (folder / made).mkdir(exist_ok=True)
     names, found = told["names"], {}
@@ -281,13 +320,16 @@ def grade(
     for name in names:
         wrong, title = found[name], told.get("title", "Problems")
         mine = [p.drawn(key, name) for p in problems]
-        write_whole(
+        writing.write(
             folder / "feedback" / f"{name}.html",
             feedback.page(name, title, mine, wrong),
         )
         points = {p.name: p.points * (not wrong[p.name]) for p in problems}
         rows.append({"name": name, **points, "points": sum(points.values())})
-    with out.open("w", newline="") as file:
+    with (
+        writing.whole(out) as partial,
+        partial.open("w", newline="", encoding="utf-8") as file,
+    ):
         table = csv.DictWriter(file, rows[0])
         table.writeheader()
         table.writerows(rows)
@@ -325,7 +367,7 @@ def main() -> None:
         else:
             grade(given.folder, given.key, given.out, given.workers)
             print(given.out, given.folder / "feedback", sep="\n")
-    except (ValueError, OSError) as error:
+    except (ValueError, RuntimeError, OSError) as error:
         parser.exit(2, f"{error}\n")
 
 

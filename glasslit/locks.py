@@ -105,9 +105,10 @@ def _sign(file: int) -> None:
     """Write into the locked file who holds it."""
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     note = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": since})
-    os.ftruncate(file, 0)
-    os.lseek(file, 0, os.SEEK_SET)
-    os.write(file, note.encode())
+    with suppress(OSError):  # on a full disk the lock holds all the same, and others are told "another process"
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
+        os.write(file, note.encode())
 
 
 def _holder(path: Path) -> str:

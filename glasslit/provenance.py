@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from .writing import write
+
 PACKAGES = ("glasslit", "torch", "torch-geometric", "e3nn", "llvmlite", "numpy", "scipy", "h5py")
 
 
@@ -37,8 +39,14 @@ def git_revision() -> str:
         return "unknown"
 
     def git(*words: str) -> str:
+        # `git status` would write what it saw to .git/index: killed, or without room, it leaves .git/index.lock behind,
+        # and no commit can be made before that is deleted.
         return subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=20
+            ["git", "--no-optional-locks", "-C", str(folder), *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=20,
         ).stdout.strip()
 
     try:
@@ -113,8 +121,5 @@ def card(parameters: Mapping[str, Any], *, data: str, device: str, seed: int, se
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON so that a reader never sees half a file: to a neighbor, then renamed."""
-    path = Path(path)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
-    partial.replace(path)
+    """Write JSON so that a reader never sees half a file; errors as :func:`glasslit.writing.whole`."""
+    write(path, json.dumps(value, indent=1, allow_nan=False) + "\n")

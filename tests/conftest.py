@@ -39,6 +39,7 @@ SLOW = {
     "test_cluster",
     "test_devices",
     "test_exercises",
+    "test_faults",
     "test_forked_kernels",
     "test_notebook",
     "test_parallel",

@@ -15,7 +15,7 @@ from tests.conftest import SLOW
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
-    {"names"},
+    {"names", "writing"},
     {"liquid", "provenance", "parallel", "locks", "plotting", "viewer", "aliases"},
     {"data", "equivariance"},
     {"models", "simulate"},
@@ -201,6 +201,7 @@ COVERED = {
     "simulate/gpu_lists": "simulate/test_gpu",
     "simulate/lane_code": "simulate/test_lanes",
     "simulate/run": "simulate/test_lanes",
+    "writing": "test_faults",
     "equivariance/checked_layer": "equivariance/test_checks",
     "equivariance/layer_errors": "equivariance/test_checks",
     "equivariance/twins": "equivariance/test_checks",

@@ -6,6 +6,7 @@ What computes is imported where it is used: a help text needs none of it.
 from __future__ import annotations
 
 import argparse
+import io
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from ..writing import write
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
+
+    from matplotlib.figure import Figure
 
     from ..models.propensity import PropensityNetwork
     from ..simulate import Progress
@@ -69,6 +74,14 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
     add("--seed", type=int, default=0, help="of all velocities (default: 0)")
     add("--workers", type=int, help="pieces of work side by side (default: one per core)")
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """A picture in a file, which is whole or not there; the file's suffix says of which kind (none: PNG)."""
+    path = path if path.suffix else path.with_suffix(".png")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
+    write(path, drawn.getvalue())
 
 
 def executor_of(address: str | None, stack: ExitStack) -> Executor | None:

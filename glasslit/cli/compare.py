@@ -7,6 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..writing import write
+from .common import save_figure
+
 DESCRIPTION = (
     "Correlations, chi4 and correlation length of the predictions in GlassBench's test files, and of your networks."
 )
@@ -36,11 +39,11 @@ def run(arguments: argparse.Namespace) -> None:
     models = {name: find_model(name) for name in arguments.model}
     table = compare(arguments.folder, models, threshold=arguments.threshold)
     if arguments.out:
-        table.to_csv(arguments.out, index=False)
+        write(arguments.out, table.to_csv(index=False))
     if arguments.figure:
         from .. import plotting
 
-        plotting.comparison(table).savefig(arguments.figure, dpi=150)
+        save_figure(plotting.comparison(table), arguments.figure)
     of_a = table[table.type == "A"]
     of_a = of_a.assign(score=of_a.pooled.map("{:.3f}".format) + "/" + of_a["mean"].map("{:.3f}".format))
     wide = of_a.pivot(index="time", columns="model", values="score")

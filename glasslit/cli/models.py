@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from tqdm import tqdm
 
+from ..writing import read_json
 from .common import table, times_of
 
 DESCRIPTION = (
@@ -51,5 +51,5 @@ def run(arguments: argparse.Namespace) -> None:
 def _scores(path: Path) -> list[str]:
     """The scores that were stored with a network, at its longest time; dashes where there are none."""
     stored = path.with_name(path.name.removesuffix(".pt") + ".metrics.json")
-    found = json.loads(stored.read_text())["test"]["A"] if stored.is_file() else {}
+    found = read_json(stored)["test"]["A"] if stored.is_file() else {}
     return [f"{found[name][-1]:.3f}" if found.get(name) else "-" for name in SCORES.values()]

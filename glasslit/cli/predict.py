@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..data.shipped import shipped_models
-from .common import POTENTIALS, times_of
+from .common import POTENTIALS, save_figure, times_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,10 +97,10 @@ def _predict(arguments: argparse.Namespace) -> None:
                 bar.write(f"warning: {c.name}: {name} {off[name]}: the model knows no such liquid")
             told |= off.keys()
             prediction = predict_targets(model, c)
-            out.write(predicted_atoms(c, model, prediction, frame=number))
-            if number == 0 and arguments.picture:
+            if number == 0 and arguments.picture:  # before the frame is there: after a kill, frames are skipped
                 last = model.times_at(c.temperature)[-1]
                 _picture(arguments.picture, c, f"predicted, t = {last:g}", prediction["propensity"][-1])
+            out.write(predicted_atoms(c, model, prediction, frame=number))
             bar.update()
     frames, targets = f"{out.done} frame{'s' * (out.done != 1)}", ", ".join(model.targets)
     tqdm.write(f"{out.finish()}: {frames}, {targets} at t = {times_of(model)}")
@@ -135,4 +135,4 @@ def _picture(path: Path, c: Configuration, title: str, values: np.ndarray) -> No
     from ..liquid.periodic import wrap
 
     with mpl.rc_context(plotting.STYLE):
-        plotting.slices(wrap(c.positions, c.box), c.box, c.types, {title: values}).savefig(path, dpi=150)
+        save_figure(plotting.slices(wrap(c.positions, c.box), c.box, c.types, {title: values}), path)

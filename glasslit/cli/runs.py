@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..writing import read_json
 from .common import table
 
 DESCRIPTION = (
@@ -125,7 +125,7 @@ def look(folder: Path) -> Found:
 
 
 def _row(name: str, place: Path) -> dict[str, Any]:
-    card, metrics = (json.loads((place / f"{part}.json").read_text()) for part in ("card", "metrics"))
+    card, metrics = (read_json(place / f"{part}.json") for part in ("card", "metrics"))
     given, scores = card["parameters"], metrics["test"]["A"]
     return {
         "name": name,
@@ -152,7 +152,7 @@ def _unfinished(run: Path) -> str:
     epoch = "an epoch that is not known"
     if history.exists():
         with history.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+            rows = [row for row in csv.DictReader(file) if row.get("epoch")]
         epoch = f"epoch {rows[-1]['epoch']}" if rows else epoch
     minutes = max(0.0, time.time() - kept) / 60
     return f"{run}: unfinished, at {epoch} {minutes:.0f} minutes ago; the same command goes on with it"

@@ -43,6 +43,6 @@ def run(arguments: argparse.Namespace) -> None:
     tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
     if told:
         raise RuntimeError(
-            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: their notebooks are "
+            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: notebooks that met an error are "
             f"{runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
         )

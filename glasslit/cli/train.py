@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from tqdm import tqdm
 from ..data.shipped import FETCHED, SHIPPED, no_such_data
 from ..learning import template
 from ..learning.parameters import PARAMETERS, Kind, check_parameters, understood
+from ..writing import read_json
 
 DESCRIPTION = (
     "Train a network on simulated liquids and score it on configurations that it never saw. Executes the training "
@@ -129,7 +129,7 @@ def _executed(notebook: Path | None, out: str | None, temperature: float | list[
 
 def _score(out: Path) -> str:
     """The result in one sentence."""
-    found = json.loads((out / "metrics.json").read_text())
+    found = read_json(out / "metrics.json")
     scores = {name: values[-1] for name, values in found["test"]["A"].items()}
     unit = " tau_alpha" if found.get("time_unit") == "tau_alpha" else ""
     within, pooled = (

@@ -186,7 +186,8 @@ def _read(path: Path) -> Configuration:
         return Configuration(name=path.stem, split=split, **reader(path, content))
     except Exception as error:  # whatever damaged or hostile bytes provoke in a parser
         raise ValueError(
-            f"{path}: not a readable Bapst, BOTAN or GlassBench file: {type(error).__name__}: {error}"
+            f"{path}: not a readable Bapst, BOTAN or GlassBench file: {type(error).__name__}: {error}; if it is cut or "
+            "damaged: fetch it, or make it again"
         ) from error
 
 

@@ -22,6 +22,7 @@ from ..liquid.configuration import SPLITS, Configuration
 from ..liquid.periodic import wrap
 from ..names import did_you_mean
 from ..provenance import git_revision, version
+from ..writing import whole
 from .shipped import SHIPPED as SHIPPED
 from .shipped import no_such_data
 from .shipped import shipped_models as shipped_models
@@ -87,6 +88,8 @@ def save(
     ------
     ValueError
         If there is no configuration or one has no temperature. Nothing is written then.
+    OSError
+        If there is no room: names the file, says what to do.
 
     Examples
     --------
@@ -97,47 +100,92 @@ def save(
     [Configuration(N=2 (1 A, 1 B), box=[5.0, 5.0, 5.0], density=0.016, T=0.5)]
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     count: dict[str, int] = {}
-    try:
-        with h5py.File(partial, "w") as file:
-            file.attrs.update(
-                {
-                    "schema": SCHEMA,
-                    "schema_version": SCHEMA_VERSION,
-                    "name": name or path.stem,
-                    "licence": licence,
-                    "citation": citation,
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                }
-            )
-            for number, configuration in enumerate(configurations):
-                at = _filed_under(number, configuration)
-                index = count[at] = count.get(at, -1) + 1
-                group = file.create_group(f"{at}/{index:04d}")
-                for field in ARRAYS:
-                    value = getattr(configuration, field)
-                    if value is not None:
-                        if compact:
-                            value = _compact(configuration, field, value)
-                        group.create_dataset(
-                            field, data=value, **_storage(value, DECIMALS.get(field) if compact else None)
-                        )
-                for field in ATTRIBUTES:
-                    value = getattr(configuration, field)
-                    if value is not None:
-                        group.attrs[field] = value
-                group.attrs["density"] = configuration.density
-                group.attrs["glasslit_version"] = version()
-                group.attrs["git_revision"] = git_revision()
+    with whole(path) as partial, _Disk(partial) as disk, h5py.File(disk, "w") as file:
+        file.attrs.update(
+            {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "name": name or path.stem,
+                "licence": licence,
+                "citation": citation,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }
+        )
+        for number, configuration in enumerate(configurations):
+            at = _filed_under(number, configuration)
+            index = count[at] = count.get(at, -1) + 1
+            group = file.create_group(f"{at}/{index:04d}")
+            for field in ARRAYS:
+                value = getattr(configuration, field)
+                if value is not None:
+                    if compact:
+                        value = _compact(configuration, field, value)
+                    group.create_dataset(field, data=value, **_storage(value, DECIMALS.get(field) if compact else None))
+            for field in ATTRIBUTES:
+                value = getattr(configuration, field)
+                if value is not None:
+                    group.attrs[field] = value
+            group.attrs["density"] = configuration.density
+            group.attrs["glasslit_version"] = version()
+            group.attrs["git_revision"] = git_revision()
+            disk.check()
         if not count:
             raise ValueError(f"no configurations for {path}; expected at least one")
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    partial.replace(path)
     return path
+
+
+class _Disk:
+    """A file that HDF5 writes to, and that never tells HDF5 of a write which failed: :meth:`check` raises its error.
+
+    HDF5 2.0 (h5py 3.16) cannot close a file whose writing failed. It keeps the file open, and its second attempt, when
+    Python ends, is a segmentation fault.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b")
+        self._error: OSError | None = None
+
+    def _tried(self, do: Callable[..., Any], *given: Any) -> Any:
+        try:
+            return do(*given)
+        except OSError as error:
+            self._error = self._error or error
+            return 0
+
+    def check(self) -> None:
+        """Raise the error of the first write that failed."""
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> _Disk:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._tried(self._file.close)
+        if kind is None or issubclass(kind, OSError | RuntimeError):  # what HDF5 says of a file that lacks parts
+            self.check()
+
+    def write(self, content: Any) -> int:
+        return self._tried(self._file.write, content)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._tried(self._file.seek, offset, whence)
+
+    def tell(self) -> int:
+        return self._tried(self._file.tell)
+
+    def read(self, size: int = -1) -> Any:  # h5py asks whether there is such a method
+        return self._tried(self._file.read, size)
+
+    def readinto(self, content: Any) -> int:
+        return self._tried(self._file.readinto, content)
+
+    def truncate(self, size: int) -> int:
+        return self._tried(self._file.truncate, size)
+
+    def flush(self) -> None:
+        self._tried(self._file.flush)
 
 
 def _filed_under(number: int, configuration: Configuration) -> str:
@@ -275,6 +323,14 @@ def _reading(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r") as file:
             yield file
+    except (BlockingIOError, PermissionError) as error:
+        held = isinstance(error, BlockingIOError)
+        raise ValueError(
+            f"{path} "
+            + ("is open for writing in another process" if held else "must not be read by this user")
+            + f" ({error}); expected a finished file that can be read: "
+            + ("wait until that process has ended" if held else "change its permissions, or copy it")
+        ) from error
     except (OSError, LookupError, RuntimeError, TypeError, AttributeError, _Damaged) as error:
         raise ValueError(
             f"{path}: not a readable HDF5 file of configurations ({error}); it may be truncated or of another kind: "

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -19,6 +21,7 @@ from ..models.propensity import PropensityNetwork
 from ..models.se3 import SE3GNN, config_from_dict, config_to_dict
 from ..names import did_you_mean
 from ..provenance import data_hash
+from ..writing import check_archive, write
 
 MODEL_FORMAT = "glasslit-model-1"
 CHECKPOINT_FORMAT = "glasslit-checkpoint-1"
@@ -91,11 +94,9 @@ def save_checkpoint(
 
 
 def _save(path: str | Path, content: dict[str, Any]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    made = io.BytesIO()  # where a disk is full, PyTorch's own writer says "unexpected pos"
+    torch.save(content, made)
+    write(path, made.getvalue())
 
 
 def _load(path: str | Path, kind: str) -> dict[str, Any]:
@@ -103,8 +104,9 @@ def _load(path: str | Path, kind: str) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ValueError(f"{path} is not a file; expected a {kind} file: check the path")
     try:
+        check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
+    except (UnpicklingError, BadZipFile, RuntimeError, EOFError, LookupError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, UnpicklingError):  # its text advises to run what is in the file
             reason = "it is none that PyTorch wrote, or holds more than numbers"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from functools import wraps
+from typing import ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
@@ -21,6 +22,31 @@ from ..models.se3 import SE3GNN
 # Adds to a graph what a loss needs to know: of the configuration, and of the noise on its positions in units of its
 # standard deviation, shape (N, 3), None where there is none.
 Tell = Callable[[Data, Configuration, np.ndarray | None], None]
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def names_dead_workers(loop: Callable[_P, Iterator[_T]]) -> Callable[_P, Iterator[_T]]:
+    """A generator that says how to go on where one of the processes that make graphs has died.
+
+    PyTorch 2.13 says "DataLoader worker (pid 1234) is killed by signal" or "exited unexpectedly", wherever the process
+    that trains is at that moment.
+    """
+
+    @wraps(loop)
+    def watched(*given: _P.args, **named: _P.kwargs) -> Iterator[_T]:
+        try:
+            yield from loop(*given, **named)
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker (pid"):
+                raise
+            raise RuntimeError(
+                f"a process that makes graphs has died, for want of memory perhaps ({str(error).splitlines()[0]}); "
+                "with a checkpoint the same call goes on after the last finished epoch: take a smaller num_workers, or "
+                "None"
+            ) from error
+
+    return watched
 
 
 class Graphs:

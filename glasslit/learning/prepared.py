@@ -13,9 +13,12 @@ from ..data.downloads import data_folder, fetch_botan_small
 from ..data.published import published_files, read_published, read_together, with_energies
 from ..data.store import save
 from ..liquid.configuration import Configuration
+from ..locks import OutputLock
 from ..simulate.lammps import LammpsEngine
 from ..simulate.protocol import kept_quench
 
+PATIENCE = 3600.0
+"""Seconds to wait for another process that prepares the same data."""
 VALIDATION = ("isoconfig_N4096T0.44_9", "isoconfig_N4096T0.44_10")
 
 
@@ -47,19 +50,22 @@ def prepare_botan_small(folder: str | Path | None = None) -> Path:
     if target.is_file():
         return target
     raw = fetch_botan_small(folder)
-    published = [(split, c) for split in ("train", "test") for c in read_published(raw / split)]
-    engine, quenched = LammpsEngine("force-shifted"), []
-    for split, c in tqdm(published, desc="quenching, once"):
-        name = c.name.removesuffix("_tc07")
-        split = "val" if name in VALIDATION else split
-        quenched.append(kept_quench(c, place / "botan_small_quenched" / name, engine).replace(split=split))
-    return save(
-        target,
-        quenched,
-        name="botan-small",
-        licence="Apache-2.0 (positions and labels: github.com/h3-Open-BDEC/pyg_botan)",
-        citation="Shiba, Hanai, Suzumura, Shimokawabe, J. Chem. Phys. 158, 084503 (2023); quenched by glasslit",
-    )
+    with OutputLock(target, "name another folder", PATIENCE):
+        if target.is_file():  # made by another one meanwhile
+            return target
+        published = [(split, c) for split in ("train", "test") for c in read_published(raw / split)]
+        engine, quenched = LammpsEngine("force-shifted"), []
+        for split, c in tqdm(published, desc="quenching, once"):
+            name = c.name.removesuffix("_tc07")
+            split = "val" if name in VALIDATION else split
+            quenched.append(kept_quench(c, place / "botan_small_quenched" / name, engine).replace(split=split))
+        return save(
+            target,
+            quenched,
+            name="botan-small",
+            licence="Apache-2.0 (positions and labels: github.com/h3-Open-BDEC/pyg_botan)",
+            citation="Shiba, Hanai, Suzumura, Shimokawabe, J. Chem. Phys. 158, 084503 (2023); quenched by glasslit",
+        )
 
 
 def prepare_published(
@@ -120,7 +126,10 @@ def prepare_published(
                     yield with_energies(c)
                     bar.update()
 
-    return save(target, ready(), name=place.name, licence="that of the files", citation=f"read from {place.name}")
+    with OutputLock(target, "name another file", PATIENCE):
+        if target.is_file():
+            return target
+        return save(target, ready(), name=place.name, licence="that of the files", citation=f"read from {place.name}")
 
 
 def _with_splits(folder: Path, T: float | None) -> Path:

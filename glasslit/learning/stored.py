@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 
 from ..liquid.configuration import Configuration
+from ..writing import whole
 from .checkpoint import load_model
 from .evaluation import paired_gain
 
@@ -154,10 +155,8 @@ class StoredRuns:
             made = [model.standardized(graph).T.numpy() for graph in self._graphs[key]]
         times = model.times_at(self.test[0].temperature)
         if (path := self._path(name)) is not None:
-            handle, unfinished = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
-            with os.fdopen(handle, "wb") as file:
+            with whole(path, together=True) as partial, partial.open("wb") as file:
                 np.savez(file, times, *made)
-            os.replace(unfinished, path)  # whole, or not there
         return times, made
 
     def _path(self, name: str) -> Path | None:
@@ -173,8 +172,11 @@ class StoredRuns:
         path = self._path(name)
         if path is None or not path.is_file():
             return None
-        with np.load(path) as file:
-            times, *made = (file[key] for key in file.files)
+        try:
+            with path.open("rb") as raw, np.load(raw) as file:
+                times, *made = (file[key] for key in file.files)
+        except (OSError, ValueError, EOFError, BadZipFile):  # damaged: predicted again
+            return None
         return times, made
 
     def gain(

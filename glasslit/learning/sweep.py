@@ -6,7 +6,6 @@ What is finished is skipped, what was killed goes on from its own checkpoint, wh
 
 from __future__ import annotations
 
-import json
 import os
 import time
 import tomllib
@@ -22,9 +21,13 @@ from typing import Any
 import pandas as pd
 import psutil
 
-from ..locks import end_with_parent
+from ..locks import OutputLock, end_with_parent
 from ..names import did_you_mean
+from ..writing import read_json, room_for
 
+PATIENCE = 20.0
+"""Seconds to wait for whoever executes a run already: the workers of a killed sweep notice within one, and end; more
+where all cores are busy."""
 KEYS = {"notebook", "folder", "name", "memory", "all", "each", "either"}
 
 
@@ -74,7 +77,8 @@ class Run:
         """
         if not self.executed.is_file():
             return False
-        about = json.loads(self.executed.read_text())["metadata"].get("papermill", {})
+        mend = "delete it, and the same command makes it again"
+        about = read_json(self.executed, mend).get("metadata", {}).get("papermill", {})
         if about.get("end_time") is None or about.get("exception"):
             return False
         differ = {
@@ -188,20 +192,29 @@ def side_by_side(memory: float) -> int:
 
 
 def execute(run: Run) -> str | None:
-    """Execute one run. Its traceback if it fails, None otherwise."""
+    """Execute one run, alone at its notebook. Its traceback if it fails, None otherwise."""
     import papermill
+    from nbclient.exceptions import DeadKernelError
 
-    run.folder.mkdir(parents=True, exist_ok=True)
     under_way = run.folder / f".{run.name}.partial.ipynb"
-    try:
-        papermill.execute_notebook(
-            str(run.notebook), str(under_way), run.given, cwd=str(run.cwd), progress_bar=False, log_output=False
-        )
-    except papermill.PapermillExecutionError as error:
-        under_way.replace(run.failed)
-        return "\n".join([*error.traceback, f"{error.ename}: {error.evalue}"][-40:])
-    under_way.replace(run.executed)
-    run.failed.unlink(missing_ok=True)
+    with room_for(run.executed), OutputLock(run.executed, "give the sweep another folder", PATIENCE):
+        try:
+            papermill.execute_notebook(
+                str(run.notebook), str(under_way), run.given, cwd=str(run.cwd), progress_bar=False, log_output=False
+            )
+        except papermill.PapermillExecutionError as error:
+            under_way.replace(run.failed)
+            return "\n".join([*error.traceback, f"{error.ename}: {error.evalue}"][-40:])
+        except DeadKernelError:
+            return (
+                f"the process that executes {run.name} has died, for want of memory perhaps; the same command goes on "
+                "with the last finished epoch, with fewer workers in less memory"
+            )
+        else:
+            under_way.replace(run.executed)
+            run.failed.unlink(missing_ok=True)
+        finally:
+            under_way.unlink(missing_ok=True)
     return None
 
 
@@ -259,8 +272,9 @@ def sweep(
         deaths += bool(again)
         if deaths > 3:
             raise RuntimeError(
-                f"worker processes died {deaths} times (out of memory?) with {len(again)} runs left; finished runs are "
-                "kept: the same command with fewer workers goes on"
+                f"worker processes died {deaths} times (out of memory?) with {len(again)} runs left "
+                f"({', '.join(run.name for run in again)}); finished runs are kept: the same command with fewer "
+                "workers goes on"
             )
         if again:
             time.sleep(2.0)  # until the kernels of the dead have noticed
@@ -284,10 +298,10 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
         row = {k: run.parameters[k] for k in varying}
         scores, card = (run.folder / run.name / name for name in ("metrics.json", "card.json"))
         if run.finished() and scores.is_file() and card.is_file():
-            found = json.loads(scores.read_text())
+            found = read_json(scores)
             row |= {"time": found["times"][-1]}
             row |= {kind: found["test"][kind]["mean"][-1] for kind in TYPE_NAMES}
-            row |= {"seconds": json.loads(card.read_text())["wall_seconds"]}
+            row |= {"seconds": read_json(card)["wall_seconds"]}
         rows[run.name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
@@ -312,7 +326,7 @@ def results(folder: str | Path) -> pd.DataFrame:
     """
     rows = []
     for path in sorted(Path(folder).glob("*/metrics.json")):
-        card, found = json.loads((path.parent / "card.json").read_text()), json.loads(path.read_text())
+        card, found = read_json(path.parent / "card.json"), read_json(path)
         about = {k: v for k, v in card["parameters"].items() if not isinstance(v, dict | list) and k != "out"}
         rows += [
             {"run": path.parent.name, **about, "type": kind, "time": time_}

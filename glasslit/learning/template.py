@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..locks import OutputLock
+from ..writing import room_for
 from .parameters import check_parameters
 
 _PROGRESS = re.compile(r"<progress value=(\d+) max=(\d+)></progress>\s*(.*)", re.S)
@@ -148,6 +149,8 @@ def execute(
     RuntimeError
         If the notebook fails: the last lines of its traceback where these say more than the error, and the error; or if
         another process executes the same notebook to the same place.
+    OSError
+        If there is no room for the notebook; an earlier one is left alone.
     KeyboardInterrupt
         If it was interrupted; the same call goes on with the last finished epoch.
     """
@@ -176,7 +179,7 @@ def execute(
     given, executed = check_parameters(parameters), Path(executed)
     under_way, failed = (executed.with_name(f".{executed.stem}.{end}.ipynb") for end in ("partial", "failed"))
     papermill_engines.register("glasslit", Engine)
-    with OutputLock(executed, "name another notebook (-o runs/NAME.ipynb)"):
+    with room_for(executed), OutputLock(executed, "name another notebook (-o runs/NAME.ipynb)"):
         try:
             papermill.execute_notebook(
                 str(notebook), str(under_way), given, engine_name="glasslit", cwd=str(Path.cwd()), progress_bar=False

@@ -28,7 +28,7 @@ from ..models.se3 import SE3GNN
 from ..names import refuse_unknown_keywords
 from .capture import plainly, runner
 from .checkpoint import resolve_device, resume, save_checkpoint, training_identity
-from .graphs import Graphs
+from .graphs import Graphs, names_dead_workers
 from .losses import SmoothLoss, check_smooth_terms
 from .metrics import pearson
 
@@ -265,6 +265,10 @@ def fit(
         belongs to another training.
     FloatingPointError
         If the loss is no longer a number; told at the end of the epoch, which then is not in the checkpoint.
+    RuntimeError
+        If a process that makes graphs (``num_workers``) has died: says how to go on.
+    OSError
+        If there is no room for the checkpoint; the one of the epoch before is kept.
     """
     config = config or TrainConfig()
     for name, chosen in (("training", train), ("validation", val)):
@@ -305,6 +309,7 @@ def fit(
     yield from epochs(net, loss_of, graphs, val, validate, config, run)
 
 
+@names_dead_workers
 def epochs(
     net: Any,
     loss_of: nn.Module,

@@ -13,6 +13,7 @@ same. ``glasslit.testing.mirror_errors`` measures the difference.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -32,6 +33,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph
 from ..liquid.kob_andersen import TYPE_NAMES, interactions
 from ..names import refuse_unknown_keywords
+from ..writing import check_archive, write
 
 POTENTIAL_FORMAT = "glasslit-potential-1"
 
@@ -334,10 +336,10 @@ def exact(configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
 
 def save_potential(potential: Potential, path: str | Path) -> None:
     """Write sizes, weights and scale to one file, for :func:`load_potential`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu() for name, value in potential.state_dict().items()}
-    torch.save({"format": POTENTIAL_FORMAT, "config": asdict(potential.config), "weights": weights}, path)
+    made = io.BytesIO()
+    torch.save({"format": POTENTIAL_FORMAT, "config": asdict(potential.config), "weights": weights}, made)
+    write(path, made.getvalue())
 
 
 def load_potential(path: str | Path, device: str = "cpu") -> Potential:
@@ -351,6 +353,7 @@ def load_potential(path: str | Path, device: str = "cpu") -> Potential:
     if not Path(path).is_file():
         raise ValueError(f"{path} is not there; expected a file of save_potential")
     try:
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(

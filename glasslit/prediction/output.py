@@ -14,6 +14,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import SIGMA
 from ..models.heads import PROPENSITY
 from ..models.propensity import PropensityNetwork
+from ..writing import room_for
 
 RADII = np.diag(SIGMA) / 2
 """sigma_AA: of A and of B, half the distance at which two of them begin to repel each other."""
@@ -98,7 +99,9 @@ class PredictionFile:
         with self.partial.open("r+b") as content:
             while (first := content.readline()).strip().isdigit():
                 header = content.readline()
-                if header and f"task={self.task}".encode() not in header:
+                if not header.endswith(b"\n"):  # cut: by a full disk, say
+                    break
+                if f"task={self.task}".encode() not in header:
                     raise ValueError(
                         f"{self.partial} is an unfinished prediction of other frames, at another temperature or by "
                         "another model; expected the same: finish it as it was, or delete it"
@@ -110,9 +113,16 @@ class PredictionFile:
             content.truncate(whole)
 
     def write(self, atoms: ase.Atoms) -> None:
-        """Append a frame."""
+        """Append a frame.
+
+        Raises
+        ------
+        OSError
+            If there is no room for it; the frames before it are kept.
+        """
         atoms.info["task"] = self.task
-        ase.io.write(self.partial, atoms, format="extxyz", append=True)
+        with room_for(self.path):
+            ase.io.write(self.partial, atoms, format="extxyz", append=True)
         self.done += 1
 
     def finish(self) -> Path:

@@ -23,6 +23,8 @@ from ..data.store import load, save
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import WAVE_NUMBER, check_potential
 from ..locks import end_with_parent
+from ..writing import read_json
+from ..writing import write as write_file
 from .engines import make_engine, resolve
 from .files import read, write
 from .protocol import (
@@ -227,11 +229,8 @@ def _claim(order: Order) -> None:
     told = {"recipe": recipe, "seed": order.seed, "start": _content(order.start)}
     path, text = order.folder / "recipe.json", json.dumps(told, indent=1)
     if not path.is_file():
-        order.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(text)
-        partial.replace(path)
-    elif path.read_text() != text:
+        write_file(path, text, together=True)
+    elif read_json(path, "delete its folder, and what is in it is made again") != json.loads(text):
         raise ValueError(
             f"{order.folder} was begun with other settings ({path.name} tells which); expected the same ones, or "
             "another folder: name one, or delete this one"
@@ -309,7 +308,8 @@ def manufacture(
         deaths += bool(died)
         if deaths > 3:
             raise RuntimeError(
-                f"worker processes died {deaths} times (out of memory?) with {died} configurations left; "
+                f"worker processes died {deaths} times (out of memory?) with {died} configurations left "
+                f"({', '.join(order.folder.name for group in again for order in group)}); "
                 "finished pieces are kept: the same command with fewer workers goes on"
             )
         waiting = again

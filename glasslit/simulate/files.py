@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from ..writing import whole
+
 
 def write(path: Path, **arrays: Any) -> None:
     """An .npz that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with whole(path) as partial, partial.open("wb") as file:
         np.savez(file, **arrays)
-    partial.replace(path)
 
 
 def read(path: Path) -> dict[str, np.ndarray] | None:

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,11 @@ class LammpsEngine:
             try:
                 for future in as_completed(list(futures)):
                     yield futures.pop(future), future.result()
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    f"a process that simulates has died (out of memory?) with {len(futures) + 1} runs left; finished "
+                    "runs are kept: the same with fewer workers goes on"
+                ) from error
             finally:
                 pool.shutdown(cancel_futures=True)
 

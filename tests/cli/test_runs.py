@@ -113,7 +113,8 @@ def test_unfinished_and_damaged_runs_are_named(folder, capsys):
     told = listed([folder], capsys)
     assert f"{folder / 'half'}: unfinished, at epoch 2 5 minutes ago" in told
     assert f"{folder / 'young'}: unfinished, at an epoch that is not known" in told
-    assert f"{folder / 'T0.50'}: its files cannot be read (JSONDecodeError" in told
+    card = folder / "T0.50" / "card.json"
+    assert f"{folder / 'T0.50'}: its files cannot be read (ValueError: {card} is not readable JSON" in told
     assert f"{folder / 'depth' / 'depth1-seed0'}: its files cannot be read (FileNotFoundError" in told
     assert [row["name"] for row in table(told)] == ["T0.44"]
 
