@@ -8,5 +8,6 @@ Imports no other room. Start with :mod:`~glasslit.liquid.configuration`, which e
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, ["configuration", "graph", "heterogeneity", "kob_andersen", "periodic", "perovskite", "structure"]
+    __name__,
+    ["configuration", "graph", "harmonic", "heterogeneity", "kob_andersen", "periodic", "perovskite", "structure"],
 )
