@@ -208,6 +208,7 @@ COVERED = {
 }
 """Modules whose tests stand with those of another."""
 BESIDE = {
+    "models/test_covariance",
     "test_assignment",
     "test_benchmarks",
     "test_book",

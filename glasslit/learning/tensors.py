@@ -17,6 +17,7 @@ from ..liquid.configuration import VOIGT, Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..liquid.periodic import minimum_image, neighbor_pairs
+from ..liquid.structure import spatial_blocks
 from .metrics import noise_ceiling, pearson
 from .vectors import ByType, component_correlation, explained_variance
 
@@ -192,3 +193,62 @@ def covariance_scores(
         kind: {name: [float(v) if np.isfinite(v) else None for v in found[kind]] for name, found in scores.items()}
         for kind in TYPE_NAMES
     }
+
+
+def paired_tensor_gain(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    test: Sequence[Configuration],
+    *,
+    draws: int = 1000,
+    per_edge: int = 2,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How much better the second of two predicted covariances is than the first on the same particles.
+
+    Compared is the correlation of components of degree two, within configurations. Its error comes from a bootstrap
+    that draws regions, as that of :func:`glasslit.learning.evaluation.paired_gain`.
+
+    Parameters
+    ----------
+    first, second : shape (T, N, 6) for each test configuration
+    test : labelled configurations
+    draws : of the bootstrap
+    per_edge : cubes along an edge of the box
+    seed : of the draws
+
+    Returns
+    -------
+    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}
+
+    Raises
+    ------
+    ValueError
+        If numbers or shapes of predictions and labels do not agree.
+    """
+    labels = [required(c, "displacement_covariance") for c in test]
+    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
+    n_blocks, rng = per_edge**3, np.random.default_rng(seed)
+    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
+    found = {}
+    for kind, name in enumerate(TYPE_NAMES):
+        difference, spread = [], []
+        for p, q, y, c, times in zip(first, second, labels, test, drawn, strict=True):
+            at = c.types == kind
+            x = [degree_two(np.asarray(v)[:, at]) for v in (p, q, y)]
+            products = [x[a] * x[b] for a, b in ((0, 0), (1, 1), (2, 2), (0, 2), (1, 2))]
+            which = np.eye(n_blocks)[spatial_blocks(c, per_edge)[at]]  # (n, blocks)
+            sums = np.stack([v.sum(axis=2) for v in products]) @ which  # (5, T, blocks)
+            difference.append(_better(sums.sum(axis=-1)))
+            spread.append(_better(np.einsum("mtb,db->mtd", sums, times)))
+        found[name] = (np.mean(difference, axis=0), np.mean(spread, axis=0).std(axis=-1))
+    return found
+
+
+def _better(sums: np.ndarray) -> np.ndarray:
+    """Correlation of the second less that of the first, from five sums: pp, qq, yy, py, qy."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho: np.ndarray = sums[3:] / np.sqrt(sums[:2] * sums[2])
+    return rho[1] - rho[0]

@@ -5,10 +5,12 @@ import pytest
 
 from glasslit.data.isoconfigurational import from_isoconfigurational
 from glasslit.equivariance.so3 import random_rotations
+from glasslit.learning.stored import gain_of_seeds
 from glasslit.learning.tensors import (
     covariance_ceiling,
     covariance_scores,
     degree_two,
+    paired_tensor_gain,
     symmetric_matrices,
     trace,
 )
@@ -73,3 +75,25 @@ def test_what_is_missing_is_said():
         covariance_ceiling([c])
     with pytest.raises(ValueError, match=r"entries of shape \(2, 3, 3\); expected \(\.\.\., 6\)"):
         symmetric_matrices(np.zeros((2, 3, 3)))
+
+
+def test_gains_are_differences_of_scores_with_errors_that_repetitions_have():
+    rng = np.random.default_rng(0)
+    near, far, other = [], [], []
+    for seed in range(20):
+        c, true = simulated(seed, n=400)
+        noisy = [true + s * true.std() * rng.normal(size=true.shape) for s in (1.0, 1.0, 3.0)]
+        difference, error = paired_tensor_gain([noisy[0]], [noisy[1]], [c], draws=200)["A"]
+        near.append(difference[0] / error[0])
+        far.append(paired_tensor_gain([noisy[2]], [noisy[1]], [c], draws=200)["A"][0][0])
+        scores = [component_correlation([degree_two(p)], [degree_two(c.displacement_covariance)], [c.types])["A"]
+                  for p in (noisy[2], noisy[1])]  # fmt: skip
+        other.append(scores[1][0] - scores[0][0])
+    assert far == pytest.approx(other)
+    assert min(far) > 0.1
+    assert 0.5 < np.std(near) < 2  # equally good: differences are as large as their errors
+    gain = gain_of_seeds([[noisy[2]]] * 3, [[noisy[1]]] * 3, [c], compare=paired_tensor_gain)
+    assert gain.decided.all()
+    assert gain.mean == pytest.approx(far[-1:])
+    with pytest.raises(ValueError, match=r"expected the same"):
+        paired_tensor_gain([true[:, :-1]], [true], [c])
