@@ -56,6 +56,7 @@ GROUPS = {
         ["ablations", "inputs_and_vectors", "inside_the_network", "how_sure"],
     ),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
+    "covariance/": ("Covariance as a target", ["inputs_and_vectors"]),
     "decoders/": ("Decoders", ["one_decoder"]),
     "left_out/": ("A time left out", ["one_decoder"]),
     "several_T/": ("Several temperatures", ["one_decoder"]),

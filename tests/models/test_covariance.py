@@ -100,14 +100,14 @@ def test_labels_are_seen_as_irreps_in_units_of_their_spread():
     c = labelled()
     head = network().heads["covariance"]
     label = torch.from_numpy(head.label(c).astype(np.float64))
-    scaled = head.scaled(label, torch.from_numpy(c.types).long()).numpy()
+    scaled = head.scaled(label, torch.tensor(c.types).long()).numpy()
     for kind in (0, 1):
         own = scaled[c.types == kind]
         assert own[..., 0].mean(axis=0) == pytest.approx([0, 0], abs=1e-6)
         assert own[..., 0].std(axis=0) == pytest.approx([1, 1])
         assert np.square(own[..., 1:]).mean(axis=(0, 2)) == pytest.approx([1, 1])
     features = torch.zeros(300, net_width := head.of_features.max() + 1, dtype=torch.float64)
-    mean = head(features, features[:, :0], torch.from_numpy(c.types).long()).detach().numpy()
+    mean = head(features, features[:, :0], torch.tensor(c.types).long()).detach().numpy()
     assert net_width > 5
     assert np.abs(degree_two(mean)).max() < 1e-12  # without features: a multiple of the identity
     for kind in (0, 1):
@@ -136,7 +136,7 @@ def test_what_cannot_be_predicted_is_refused(net):
     c = random_liquid(300)
     with pytest.raises(ValueError, match="a graph without displacement_covariance"):
         net.training_loss(net.graph(c))
-    with pytest.raises(ValueError, match="has no displacement_covariance"):
+    with pytest.raises(ValueError, match=r"has no displacement_covariance; .* `glasslit label --covariance` keeps it"):
         net.set_standardization([c])
     with pytest.raises(ValueError, match=r"'covariance' with l_max = 1; expected l_max of at least 2"):
         gl.SE3GNN(gl.ModelConfig(l_max=1, targets="propensity+covariance"))
