@@ -367,8 +367,11 @@ def shuffle_labels(configuration: Configuration, seed: int = 0) -> Configuration
         for field in ("propensity", "propensity_half")
         if getattr(configuration, field) is not None
     }
-    if configuration.mean_displacement is not None:
-        changes["mean_displacement"] = configuration.mean_displacement[:, order]
+    for field in ("mean_displacement", "displacement_covariance"):
+        if getattr(configuration, field) is not None:
+            changes[field] = getattr(configuration, field)[:, order]
+    if configuration.displacement_covariance_half is not None:
+        changes["displacement_covariance_half"] = configuration.displacement_covariance_half[:, :, order]
     return configuration.replace(**changes)
 
 

@@ -47,6 +47,8 @@ def test_networks_and_heads(decoder, changes):
     graph = net.graph(liquid)
     graph.y = torch.tensor(liquid.propensity.T, dtype=torch.float32)
     assert_repeatable(net.training_loss(graph))
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL | changes | {"l_max": 2}, decoder=decoder))  # all heads can read it
+    graph = net.graph(liquid)
     features = net.features(graph)
     for name, kind in (HEADS | PRETEXTS).items():
         head = kind(net.irreps, net.irreps_inputs, 2 if name in HEADS else 1)

@@ -209,6 +209,7 @@ COVERED = {
 }
 """Modules whose tests stand with those of another."""
 BESIDE = {
+    "models/test_covariance",
     "test_assignment",
     "test_benchmarks",
     "test_book",

@@ -74,6 +74,7 @@ GROUPS = {
         ["inputs_and_vectors", "against_the_field"],
     ),
     "vectors/": ("Vector targets", ["inputs_and_vectors"]),
+    "covariance/": ("Covariance as a target", ["inputs_and_vectors"]),
     "decoders/": ("Decoders", ["one_decoder"]),
     "left_out/": ("A time left out", ["one_decoder"]),
     "several_T/": ("Several temperatures", ["one_decoder"]),

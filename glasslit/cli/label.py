@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the .h5 file to write")
     parser.add_argument("-T", "--temperature", type=float, required=True, help="which of the data's temperatures")
     parser.add_argument("--split", choices=["train", "val", "test"], help="one split only (default: all)")
+    parser.add_argument(
+        "--covariance", action="store_true", help="keep the covariance of each displacement over the runs, too"
+    )
     add_runs(parser)
 
 
@@ -42,4 +45,4 @@ def _label(arguments: argparse.Namespace) -> None:
     engine = make_engine(arguments.engine, arguments.potential, workers=arguments.workers)
     job = (starts, times, arguments.trajectories, arguments.out.with_suffix(".runs"))
     watch(label(*job, seed=arguments.seed, engine=engine), "run")
-    save(arguments.out, collect(*job, seed=arguments.seed, engine=engine))
+    save(arguments.out, collect(*job, seed=arguments.seed, engine=engine, covariance=arguments.covariance))

@@ -123,7 +123,7 @@ def check_data(configurations: Sequence[Configuration]) -> list[Check]:
     checks: list[Check] = []
     for temperature, group in _by_temperature(configurations):
         worst: dict[str, Check] = {}
-        for part in (_labels, _relaxation, _energies, _bands, _relatives, _equilibrium):
+        for part in (_labels, _covariances, _relaxation, _energies, _bands, _relatives, _equilibrium):
             for name, found, expected, tolerance, source in part(group):
                 check = Check(name, temperature, float(found), float(expected), float(tolerance), source)
                 if name not in worst or _excess(check) > _excess(worst[name]):
@@ -252,6 +252,27 @@ def _labels(group: list[Configuration]) -> Iterator[_Row]:
                 with np.errstate(invalid="ignore"):
                     off = max((mean[t] - np.sqrt(c.msd[t, present], dtype=np.float64)).max(), 0)
                 yield "mean length beyond root mean square, by", off, 0, rounding + 1e-6, "Jensen's inequality"
+
+
+def _covariances(group: list[Configuration]) -> Iterator[_Row]:
+    for c in group:
+        if c.displacement_covariance is None or not len(c.times):
+            continue
+        entries = c.displacement_covariance.astype(np.float64)
+        matrices = entries[..., [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(*entries.shape[:2], 3, 3)
+        rounding = 3 * _step(entries)
+        off = max(-np.linalg.eigvalsh(matrices).min(), 0)
+        yield "covariance with a negative eigenvalue, by", off, 0, rounding + 1e-6, "definition, rounding"
+        if c.msd is None or c.mean_displacement is None or c.n_trajectories is None:
+            continue
+        vector = c.mean_displacement.astype(np.float64)
+        share = (c.n_trajectories - 1) / c.n_trajectories
+        square = np.square(vector).sum(axis=2) + share * entries[..., :3].sum(axis=2)  # (T, N)
+        for k in range(len(TYPE_NAMES)):
+            if np.any(c.types == k):
+                off = np.abs(square[:, c.types == k].mean(axis=1) - c.msd[:, k]) / c.msd[:, k]
+                noise = (rounding + _step(vector) * np.abs(vector).max()) / c.msd[:, k].min()
+                yield "msd minus squared mean and covariance, as a share", off.max(), 0, noise + 1e-5, "definition"
 
 
 def _relaxation(group: list[Configuration]) -> Iterator[_Row]:

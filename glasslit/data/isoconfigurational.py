@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..liquid.configuration import Configuration
+from ..liquid.configuration import VOIGT, Configuration
 from ..liquid.kob_andersen import TYPE_NAMES, WAVE_NUMBER
 from ..liquid.periodic import minimum_image
 
@@ -35,6 +35,7 @@ def from_isoconfigurational(
     times: Sequence[float],
     *,
     wrapped: bool = False,
+    covariance: bool = False,
 ) -> Configuration:
     r"""Labels from runs that share their start and differ in their velocities.
 
@@ -47,17 +48,21 @@ def from_isoconfigurational(
         ``initial``, or T configurations, whose ids are compared with those of ``initial`` where both have ids
     times : T of them, Lennard-Jones units, increasing
     wrapped : whether positions were folded back into the box; displacements are then taken by minimum image
+    covariance : whether to keep the covariance of each particle's displacement, too, which makes labels four times as
+        large
 
     Returns
     -------
     ``initial`` with ``times``, ``propensity``, ``propensity_half`` (first and second half of the runs; from two runs
-    on), ``mean_displacement``, ``msd``, ``self_scattering`` and ``n_trajectories``
+    on), ``mean_displacement``, ``msd``, ``self_scattering`` and ``n_trajectories``; with ``covariance`` also
+    ``displacement_covariance`` and (from four runs on) ``displacement_covariance_half``
 
     Raises
     ------
     ValueError
         If shapes do not fit, ids, types or boxes differ, times are out of order, positions look folded and are not said
-        to be, are said to be and moved too far to tell where, or all particles move together.
+        to be, are said to be and moved too far to tell where, or all particles move together; or if a covariance is
+        asked for of one run.
     """
     times = [float(t) for t in times]
     if not times or times[0] <= 0 or any(b <= a for a, b in pairwise(times)):
@@ -81,7 +86,7 @@ def from_isoconfigurational(
             raise ValueError(f"run {k} has positions of shape {positions.shape}; expected {(len(times), n, 3)}")
         runs.append(positions)
     displacements = _displacements(initial, np.stack(runs), times, wrapped)
-    return initial.replace(**statistics(displacements, initial.types, times))
+    return initial.replace(**statistics(displacements, initial.types, times, covariance))
 
 
 def _matched(initial: Configuration, final: Configuration, run: int) -> np.ndarray:
@@ -156,7 +161,42 @@ def _displacements(initial: Configuration, finals: np.ndarray, times: list[float
     return displacements
 
 
-def statistics(displacements: np.ndarray, types: np.ndarray, times: Sequence[float]) -> dict[str, Any]:
+def displacement_covariance(displacements: np.ndarray) -> np.ndarray:
+    r"""How a particle's displacement scatters over the runs, and in which directions.
+
+    .. math:: C_i(t) = \frac{1}{R - 1} \sum_{r=1}^{R} \big(d_i^r - \bar d_i\big) \big(d_i^r - \bar d_i\big)^\mathsf{T}
+
+    Parameters
+    ----------
+    displacements : shape (R, ..., 3), sigma_AA, of R runs
+
+    Returns
+    -------
+    shape (..., 6), sigma_AA^2: xx, yy, zz, yz, xz, xy
+
+    Raises
+    ------
+    ValueError
+        If there is but one run.
+
+    Examples
+    --------
+    >>> displacement_covariance(np.array([[1.0, 0, 0], [-1.0, 0, 0]])).tolist()
+    [2.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    runs = len(displacements)
+    if runs < 2:
+        raise ValueError(
+            f"a covariance over {runs} run; expected at least 2 runs: make more, or leave the covariance out"
+        )
+    apart = displacements - displacements.mean(axis=0)
+    products = [(apart[..., a] * apart[..., b]).sum(axis=0) for a, b in zip(*VOIGT, strict=True)]
+    return np.stack(products, axis=-1) / (runs - 1)
+
+
+def statistics(
+    displacements: np.ndarray, types: np.ndarray, times: Sequence[float], covariance: bool = False
+) -> dict[str, Any]:
     """What a configuration keeps of its runs.
 
     Parameters
@@ -164,10 +204,16 @@ def statistics(displacements: np.ndarray, types: np.ndarray, times: Sequence[flo
     displacements : shape (R, T, N, 3), sigma_AA
     types : shape (N,)
     times : T of them
+    covariance : whether the covariance of displacements is kept, of all runs and (from four runs on) of both halves
 
     Returns
     -------
     Fields of :class:`~glasslit.Configuration`
+
+    Raises
+    ------
+    ValueError
+        If a covariance is asked for of one run.
     """
     displacements = np.asarray(displacements, dtype=np.float64)
     distance = np.linalg.norm(displacements, axis=-1)
@@ -179,6 +225,12 @@ def statistics(displacements: np.ndarray, types: np.ndarray, times: Sequence[flo
         return np.stack([values[:, s].mean(axis=1) for s in of_type], axis=1)
 
     present = all(s.any() for s in of_type)
+    further: dict[str, Any] = {}
+    if covariance:
+        further["displacement_covariance"] = displacement_covariance(displacements)
+        if half > 1:
+            halves = [displacement_covariance(part) for part in (displacements[:half], displacements[half:])]
+            further["displacement_covariance_half"] = np.stack(halves)
     return {
         "times": np.asarray(times, dtype=np.float64),
         "propensity": distance.mean(axis=0),
@@ -187,4 +239,5 @@ def statistics(displacements: np.ndarray, types: np.ndarray, times: Sequence[flo
         "msd": by_type((distance**2).mean(axis=0)) if present else None,
         "self_scattering": by_type(scattering) if present else None,
         "n_trajectories": len(displacements),
+        **further,
     }

@@ -146,6 +146,48 @@ def invariants_of_copies(features: Tensor, kind: tuple[tuple[int, int], ...]) ->
     return torch.cat(parts, dim=1)
 
 
+def symmetric_to_irreps(entries: Tensor) -> Tensor:
+    r"""A symmetric matrix as irreps 0e + 2e: the trace, and the traceless part, which is of degree two.
+
+    The first number is the trace divided by the root of three, and does not change when the liquid turns; the other
+    five turn as harmonics of degree two. The squares of all six sum to those of the nine entries.
+
+    .. math:: c(R\, C\, R^\mathsf{T}) = \big(D^0(R) \oplus D^2(R)\big)\, c(C)
+
+    Parameters
+    ----------
+    entries : shape (..., 6): xx, yy, zz, yz, xz, xy
+
+    Returns
+    -------
+    shape (..., 6)
+
+    Examples
+    --------
+    >>> symmetric_to_irreps(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])).tolist()[1:]
+    [0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+    xx, yy, zz, yz, xz, xy = entries.unbind(-1)
+    root = 2**0.5
+    parts = [(xx + yy + zz) / 3**0.5, root * xz, root * xy, (2 * yy - xx - zz) / 6**0.5, root * yz, (zz - xx) / root]
+    return torch.stack(parts, dim=-1)
+
+
+def irreps_to_symmetric(numbers: Tensor) -> Tensor:
+    """The reverse of :func:`symmetric_to_irreps`.
+
+    Examples
+    --------
+    >>> entries = torch.arange(6, dtype=torch.float64)
+    >>> torch.allclose(irreps_to_symmetric(symmetric_to_irreps(entries)), entries)
+    True
+    """
+    trace, xz, xy, along_y, yz, across_y = numbers.unbind(-1)
+    root, third, sixth = 2**0.5, trace / 3**0.5, along_y / 6**0.5
+    diagonal = [third - sixth - across_y / root, third + 2 * sixth, third - sixth + across_y / root]
+    return torch.stack([*diagonal, yz / root, xz / root, xy / root], dim=-1)
+
+
 def random_rotations(count: int, seed: int = 0) -> Tensor:
     """Uniform random proper rotations, shape (count, 3, 3), float64."""
     return torch.from_numpy(Rotation.random(count, random_state=seed).as_matrix())

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
         "calibration", "capture", "checkpoint", "evaluation", "filters", "forces", "graphs", "losses", "metrics",
-        "parameters", "prepared", "pretrain", "sensitivity", "stored", "surrogate", "sweep", "template", "train",
-        "transfer", "uncertainty", "vectors",
+        "parameters", "prepared", "pretrain", "sensitivity", "stored", "surrogate", "sweep", "template",
+        "tensors", "train", "transfer", "uncertainty", "vectors",
     ],
 )  # fmt: skip

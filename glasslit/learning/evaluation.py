@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from e3nn import o3
 
 from ..data.published import GLASSBENCH
 from ..liquid.configuration import Configuration
@@ -15,7 +14,11 @@ from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from ..liquid.structure import local_density, spatial_blocks
 from ..models.propensity import PropensityNetwork, check_times
 from .metrics import noise_ceiling, on_lines, pearson, straight_lines
+from .tensors import covariance_scores
 from .vectors import vector_scores
+
+FURTHER = {"mean_displacement": vector_scores, "displacement_covariance": covariance_scores}
+"""How further targets are scored, by the field of a configuration that holds their label."""
 
 
 def evaluate(
@@ -41,8 +44,9 @@ def evaluate(
     the mean over configurations of each one's own ceiling, where half-ensembles are known (for GlassBench's files,
     which hold none, the published pooled one); and the pooled correlations of two trivial predictors, the number of
     neighbors and the inherent-structure energy, where known. Plain floats; null stands for what is not defined. A
-    network that counts time in tau_alpha says so in "time_unit". A further target that is a vector has an entry of its
-    own beside "test", by its name: see :func:`~glasslit.learning.vectors.vector_scores`.
+    network that counts time in tau_alpha says so in "time_unit". A further target has an entry of its own beside
+    "test", by its name: see :func:`~glasslit.learning.vectors.vector_scores` and
+    :func:`~glasslit.learning.tensors.covariance_scores`.
 
     Raises
     ------
@@ -68,11 +72,11 @@ def evaluate(
         scores["ceiling"] = _published_ceiling(test[0].temperature, times)
     for name, predictions in _trivial(net, train, test, times).items():
         scores[name] = pearson(predictions, labels, types, "pooled")
-    vectors = [name for name, head in net.further() if o3.Irreps(head.irreps).lmax == 1]
+    further = {name: FURTHER[head.field] for name, head in net.further() if head.field in FURTHER}
     return {
         "times": times.tolist(),
         **({} if net.time_unit == "LJ" else {"time_unit": net.time_unit}),
-        **{name: vector_scores([net.predict(c, name) for c in test], train, test) for name in vectors},
+        **{name: score([net.predict(c, name) for c in test], train, test) for name, score in further.items()},
         "test": {
             kind: {
                 name: [float(v) if np.isfinite(v) else None for v in by_type[kind]] for name, by_type in scores.items()

@@ -27,7 +27,7 @@ NO_PARAMETERS = {"In", "Out", "get_ipython", "exit", "quit", "open"}
 """Names that IPython puts beside a notebook's own."""
 INPUTS = tuple(p + e + u for p in ("thermal", "IS") for e in ("", "+E_thermal", "+E_IS") for u in ("", "+u_IS"))
 """As :data:`glasslit.liquid.graph.INPUTS`, which a command that only shows its help should not load PyTorch for."""
-TARGETS = ("propensity", "propensity+displacement")
+TARGETS = ("propensity", "propensity+displacement", "propensity+covariance")
 """As :data:`glasslit.models.heads.TARGETS`, for the same reason."""
 DECODERS = ("linear", "laguerre", "film", "film+T")
 """As :data:`glasslit.models.decoders.DECODERS`, for the same reason."""

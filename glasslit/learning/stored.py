@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def gain_of_seeds(
     second: Sequence[Sequence[np.ndarray]],
     test: Sequence[Configuration],
     kind: str = "A",
+    compare: Callable[..., dict[str, tuple[np.ndarray, np.ndarray]]] = paired_gain,
 ) -> Gain:
     r"""How much better the second network is than the first, from several trainings of each.
 
@@ -69,6 +70,8 @@ def gain_of_seeds(
     first, second : predictions of each training, shape (T, N) for each test configuration
     test : labelled configurations
     kind : "A" or "B", the type of the particles
+    compare : what compares two predictions and says by how much the second is better, with an error; of covariances
+        :func:`glasslit.learning.tensors.paired_tensor_gain`
 
     Raises
     ------
@@ -90,7 +93,7 @@ def gain_of_seeds(
             f"{len(first)} and {len(second)} trainings; expected the same number of both, at least one: "
             "leave out the seeds that only one of them has"
         )
-    pairs = [paired_gain(p, q, test)[kind] for p, q in zip(first, second, strict=True)]
+    pairs = [compare(p, q, test)[kind] for p, q in zip(first, second, strict=True)]
     each, errors = (np.array(values) for values in zip(*pairs, strict=True))
     between = each.std(axis=0, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.zeros(each.shape[1])
     return Gain(np.asarray(test[0].times), each, each.mean(axis=0), np.hypot(errors.mean(axis=0), between))

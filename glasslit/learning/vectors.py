@@ -26,7 +26,7 @@ def component_correlation(
 
     Parameters
     ----------
-    prediction, target : shape (T, N, 3) for each configuration
+    prediction, target : shape (T, N, 3) for each configuration; or (T, N, 2l + 1), features of another degree l
     types : shape (N,) for each configuration; 0 = A, 1 = B
 
     Returns
@@ -157,11 +157,11 @@ def vector_scores(
 def _by_type(prediction, target, types, score) -> ByType:  # type: ignore[no-untyped-def]
     """Mean over configurations of a score that is made of the sums of p d, p p and d d."""
     shapes = [[np.shape(v) for v in each] for each in (prediction, target)]
-    expected = [(*np.shape(t)[:1], len(k), 3) for t, k in zip(target, types, strict=False)]
+    expected = [(*np.shape(t)[:1], len(k), *np.shape(t)[2:3]) for t, k in zip(target, types, strict=False)]
     if not shapes[0] == shapes[1] == expected or len(types) != len(target):
         raise ValueError(
-            f"predictions of shapes {shapes[0]}, labels {shapes[1]}, {len(types)} type arrays; expected (T, N, 3) and "
-            "(N,) for each configuration"
+            f"predictions of shapes {shapes[0]}, labels {shapes[1]}, {len(types)} type arrays; expected (T, N, 3) of "
+            "both, or another number of components, and (N,) for each configuration"
         )
     found: dict[str, list[np.ndarray]] = {name: [] for name in TYPE_NAMES}
     for p, d, k in zip(prediction, target, types, strict=True):

@@ -9,5 +9,15 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    ["configuration", "graph", "heterogeneity", "kob_andersen", "periodic", "perovskite", "strain", "structure"],
+    [
+        "configuration",
+        "graph",
+        "harmonic",
+        "heterogeneity",
+        "kob_andersen",
+        "periodic",
+        "perovskite",
+        "strain",
+        "structure",
+    ],
 )

@@ -25,11 +25,16 @@ _PARTICLE_AXIS = {
     "potential_energy_inherent": 0,
     "propensity": 1,
     "mean_displacement": 1,
+    "displacement_covariance": 1,
     "propensity_half": 2,
+    "displacement_covariance_half": 2,
 }  # fields with a number or more for each particle, and which axis of theirs counts particles
 _OF_ALL = ("temperature", "times", "msd", "self_scattering", "equilibration", "n_trajectories", "potential", "split",
            "seed", "engine", "name", "step")  # fmt: skip
-_LATER = ("ids", "step")  # fields that came later: where they are None, hashes are what they were without them
+_LATER = ("ids", "step", "displacement_covariance", "displacement_covariance_half")
+"""Fields that came later: where they are None, hashes are what they were without them."""
+VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
+"""Rows and columns of the six numbers of a symmetric matrix, in Voigt's order: xx, yy, zz, yz, xz, xy."""
 WRITER = "glasslit"
 """What ``atoms.info["writer"]`` says of ASE ``Atoms``, and of extended XYZ made of them, that this package wrote."""
 _COINCIDENT = 1e-6  # sigma_AA: two centers closer than this are the same spot
@@ -59,8 +64,13 @@ class Configuration:
     potential_energy_thermal, potential_energy_inherent : shape (N,), epsilon_AA
     mean_displacement : shape (T, N, 3), sigma_AA
         Mean displacement vector over the runs.
+    displacement_covariance : shape (T, N, 6), sigma_AA^2
+        Covariance of each particle's displacement over the runs, divided by their number less one: xx, yy, zz, yz, xz,
+        xy (Voigt's order).
     propensity_half : shape (2, T, N), sigma_AA
         Propensity from each half of the runs; its noise sets the noise ceiling.
+    displacement_covariance_half : shape (2, T, N, 6), sigma_AA^2
+        The covariance of each half of the runs, about the mean of this half, for the same purpose.
     msd, self_scattering : shape (T, 2), sigma_AA^2 and dimensionless
         Mean squared displacement and F_s(k = 7.2, t) of A and B, averaged over the runs.
     equilibration : shape (S, 3)
@@ -99,7 +109,9 @@ class Configuration:
     potential_energy_thermal: np.ndarray | None = None
     potential_energy_inherent: np.ndarray | None = None
     mean_displacement: np.ndarray | None = None
+    displacement_covariance: np.ndarray | None = None
     propensity_half: np.ndarray | None = None
+    displacement_covariance_half: np.ndarray | None = None
     msd: np.ndarray | None = None
     self_scattering: np.ndarray | None = None
     equilibration: np.ndarray | None = None
@@ -144,7 +156,9 @@ class Configuration:
             "potential_energy_inherent": (n,),
             "propensity": (t, n),
             "mean_displacement": (t, n, 3),
+            "displacement_covariance": (t, n, 6),
             "propensity_half": (2, t, n),
+            "displacement_covariance_half": (2, t, n, 6),
             "msd": (t, 2),
             "self_scattering": (t, 2),
         }.items():
@@ -228,13 +242,11 @@ class Configuration:
         if len(wanted) == 0 or not np.all(close.any(axis=1)):
             raise ValueError(f"times {wanted.tolist()}; expected some of {self.times.tolist()}")
         at = close.argmax(axis=1)
-        changes = {
-            field: getattr(self, field)[at]
-            for field in ("times", "propensity", "mean_displacement", "msd", "self_scattering")
-            if getattr(self, field) is not None
-        }
-        if self.propensity_half is not None:
-            changes["propensity_half"] = self.propensity_half[:, at]
+        each = ("times", "propensity", "mean_displacement", "displacement_covariance", "msd", "self_scattering")
+        changes = {field: getattr(self, field)[at] for field in each if getattr(self, field) is not None}
+        for field in ("propensity_half", "displacement_covariance_half"):
+            if getattr(self, field) is not None:
+                changes[field] = getattr(self, field)[:, at]
         return self.replace(**changes)
 
     def hash(self) -> str:
@@ -253,8 +265,8 @@ class Configuration:
 
         Whatever is known goes along under its own name (ids as "id"): what belongs to particles into ``atoms.arrays``,
         with the particle first and the other axes in one, (N, T) for the propensity, (N, 3T) and (N, 2T) for mean
-        displacements and half-ensembles; the rest into ``atoms.info``. Extended XYZ keeps all of it, with eight
-        decimals. ASE's own formats do not: ``.traj`` drops the arrays, propensity and ids among them, and ``.json`` and
+        displacements and half-ensembles, (N, 6T) for covariances; the rest into ``atoms.info``. Extended XYZ keeps all
+        of it, with eight decimals. ASE's own formats do not: ``.traj`` drops the arrays, propensity and ids among them, and ``.json`` and
         ``.db`` drop ``atoms.info`` as well, without a warning (ASE 3.29, ``findings/ase_traj_arrays.sh``).
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
@@ -298,6 +310,7 @@ class Configuration:
         if "id" in atoms.arrays:
             found["ids"] = atoms.arrays["id"]
         shapes = {"propensity": (-1,), "mean_displacement": (-1, 3), "propensity_half": (2, -1)}
+        shapes |= {"displacement_covariance": (-1, 6), "displacement_covariance_half": (2, -1, 6)}
         for field, axis in _PARTICLE_AXIS.items():
             if field in atoms.arrays:
                 value = atoms.arrays[field]

@@ -87,11 +87,11 @@ def required(configuration: Configuration, field: str) -> np.ndarray:
     """A field's value, or a ``ValueError`` that says how to obtain it where it is missing."""
     value = getattr(configuration, field)
     if value is None:
-        mend = (
-            "use labelled data"
-            if field.startswith(("propensity", "mean"))
-            else "glasslit.quench(configuration) computes it, or choose other inputs"
-        )
+        mend = "glasslit.quench(configuration) computes it, or choose other inputs"
+        if field.startswith(("propensity", "mean")):
+            mend = "use labelled data"
+        elif field.startswith("displacement_covariance"):
+            mend = "`glasslit label --covariance` keeps it, or from_isoconfigurational(..., covariance=True)"
         raise ValueError(f"{configuration!r} has no {field}; expected it here: {mend}")
     return value
 

@@ -16,7 +16,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from ..equivariance.so3 import copies_and_degrees, invariants_of_copies
+from ..equivariance.so3 import copies_and_degrees, invariants_of_copies, irreps_to_symmetric, symmetric_to_irreps
 from ..liquid.configuration import Configuration
 from ..liquid.graph import VECTORS, node_vectors, required
 from ..liquid.kob_andersen import TYPE_NAMES
@@ -126,7 +126,7 @@ class VectorHead(Head):
             raise ValueError(
                 f"target {self.name!r} with l_max = 0; expected l_max of at least 1: scalars have no direction"
             )
-        where = [_vectors(irreps_features), _vectors(irreps_inputs)]
+        where = [_columns(irreps_features, 1), _columns(irreps_inputs, 1)]
         for name, columns in zip(("of_features", "of_inputs"), where, strict=True):
             self.register_buffer(name, torch.tensor(columns, dtype=torch.long), persistent=False)
         n_vectors = sum(map(len, where)) // 3
@@ -136,9 +136,7 @@ class VectorHead(Head):
         """A sum of vectors for each time, shape (N, T, 3)."""
         parts = [features.index_select(1, self.of_features), inputs.index_select(1, self.of_inputs)]
         vectors = torch.cat(parts, dim=1).unflatten(1, (-1, 3))
-        every_type = torch.einsum("nvx,stv->nstx", vectors, self.weight)
-        own = types[:, None, None, None].expand(-1, 1, *every_type.shape[2:])
-        return every_type.gather(1, own)[:, 0]
+        return _of_own_type(torch.einsum("nvx,stv->nstx", vectors, self.weight), types)
 
 
 class Displacement(VectorHead):
@@ -150,6 +148,84 @@ class Displacement(VectorHead):
     def label(self, configuration: Configuration) -> np.ndarray:
         """The mean displacement over the runs, shape (N, T, 3)."""
         return required(configuration, self.field).transpose(1, 0, 2)
+
+
+class Covariance(Head):
+    r"""The covariance of each particle's displacement over the runs, sigma_AA^2: how it scatters in each direction.
+
+    .. math:: C_i(t) = \big\langle (d - \langle d \rangle)(d - \langle d \rangle)^\mathsf{T} \big\rangle_\text{runs}
+
+    A symmetric matrix has two parts that turn by themselves: its trace, a number, and what is left without it, which is
+    of degree two (:func:`~glasslit.equivariance.so3.symmetric_to_irreps`). The trace is read off the invariants of the
+    last layer, and the other part, for each time and type, is a sum of the last layer's features of degree two. It has
+    no constant term, which would be a direction of its own. Labels and predictions are the entries xx, yy, zz, yz, xz,
+    xy of the matrix. A covariance is positive definite, and a prediction need not be.
+
+    Raises
+    ------
+    ValueError
+        If the features hold none of degree two (l_max below 2).
+    """
+
+    name = "covariance"
+    field = "displacement_covariance"
+    irreps = "1x0e+1x2e"
+    center: Tensor
+    of_features: Tensor
+
+    def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
+        super().__init__(irreps_features, irreps_inputs, n_times)
+        kinds = o3.Irreps(irreps_features)
+        if kinds.count("2e") == 0:
+            raise ValueError(
+                f"target {self.name!r} with l_max = {kinds.lmax}; expected l_max of at least 2: what is left of a "
+                "symmetric matrix without its trace is of degree 2"
+            )
+        self.kind = copies_and_degrees(kinds)
+        self.register_buffer("of_features", torch.tensor(_columns(kinds, 2), dtype=torch.long), persistent=False)
+        shape = (len(TYPE_NAMES), n_times)
+        self.spread = torch.ones(*shape, 6)
+        self.register_buffer("center", torch.zeros(*shape, 6))
+        n_invariants, n_tensors = sum(copies for copies, _ in self.kind), len(self.of_features) // 5
+        self.trace_weight = nn.Parameter(0.1 / n_invariants**0.5 * torch.randn(*shape, n_invariants))
+        self.weight = nn.Parameter(0.1 / n_tensors**0.5 * torch.randn(*shape, n_tensors))
+
+    def label(self, configuration: Configuration) -> np.ndarray:
+        """The covariance over the runs, shape (N, T, 6)."""
+        return required(configuration, self.field).transpose(1, 0, 2)
+
+    def standardized(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
+        """Trace and traceless part as irreps 0e + 2e, for each time, shape (N, T, 6)."""
+        numbers = invariants_of_copies(features, self.kind)
+        tensors = features.index_select(1, self.of_features).unflatten(1, (-1, 5))
+        trace = torch.einsum("nv,stv->nst", numbers, self.trace_weight)[..., None]
+        rest = torch.einsum("nvx,stv->nstx", tensors, self.weight)
+        return _of_own_type(torch.cat([trace, rest], dim=3), types)
+
+    def scaled(self, label: Tensor, types: Tensor) -> Tensor:
+        """A label as irreps, the trace counted from its mean, each in units of its spread; shape (N, T, 6)."""
+        return (symmetric_to_irreps(label) - self.center[types]) / self.spread[types]
+
+    def forward(self, features: Tensor, inputs: Tensor, types: Tensor) -> Tensor:
+        """The six entries of the matrix, sigma_AA^2, shape (N, T, 6)."""
+        irreps = self.center[types] + self.spread[types] * self.standardized(features, inputs, types)
+        return irreps_to_symmetric(irreps)
+
+    @torch.no_grad()
+    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
+        """Mean and spread of the trace, and root mean square of the five others, per type and time."""
+        types = np.concatenate([c.types for c in configurations])
+        entries = np.concatenate([self.label(c) for c in configurations]).astype(np.float64)
+        labels = symmetric_to_irreps(torch.from_numpy(entries)).numpy()
+        for kind in np.unique(types):
+            own = labels[types == kind]
+            center = np.zeros_like(own[0])
+            center[:, 0] = own[:, :, 0].mean(axis=0)
+            square = np.square(own - center).mean(axis=0)  # (T, 6)
+            square[:, 1:] = square[:, 1:].mean(axis=1, keepdims=True)  # one number for what turns into each other
+            found = np.sqrt(square)
+            self.center[kind] = torch.as_tensor(center)
+            self.spread[kind] = torch.as_tensor(np.where(found > 1e-12 * (1 + np.abs(center)), found, 1.0))
 
 
 class InherentDisplacement(VectorHead):
@@ -269,18 +345,24 @@ class InherentEnergy(ScalarHead):
     given_by = ("E_IS",)
 
 
-def _vectors(irreps: o3.Irreps) -> list[int]:
-    """Columns of the vectors, three after three."""
+def _of_own_type(every_type: Tensor, types: Tensor) -> Tensor:
+    """Of what is said of all types, shape (N, types, T, ...), each particle's own, shape (N, T, ...)."""
+    own = types.reshape(-1, *[1] * (every_type.dim() - 1)).expand(-1, 1, *every_type.shape[2:])
+    return every_type.gather(1, own)[:, 0]
+
+
+def _columns(irreps: o3.Irreps, degree: int) -> list[int]:
+    """Columns of the features of a degree, copy after copy."""
     kinds = o3.Irreps(irreps)
     return [
         k
         for part, kind in zip(kinds.slices(), kinds, strict=True)
-        if kind.ir.l == 1
+        if kind.ir.l == degree
         for k in range(part.start, part.stop)
     ]
 
 
-HEADS: dict[str, type[Head]] = {"displacement": Displacement}
+HEADS: dict[str, type[Head]] = {kind.name: kind for kind in (Displacement, Covariance)}
 """By the name of the target."""
 PRETEXTS: dict[str, type[Head]] = {
     kind.name: kind for kind in (Noise, ThermalEnergy, InherentEnergy, InherentDisplacement)

@@ -294,8 +294,8 @@ class PropensityNetwork(nn.Module):
         Returns
         -------
         shape (T, N), sigma_AA, in the configuration's particle order; times are ``self.times``; of "displacement" shape
-        (T, N, 3). Of a list: a list with one such array for each configuration, in the same order, equal to that of the
-        configuration alone.
+        (T, N, 3); of "covariance" shape (T, N, 6), sigma_AA^2: xx, yy, zz, yz, xz, xy. Of a list: a list with one such
+        array for each configuration, in the same order, equal to that of the configuration alone.
 
         Raises
         ------

@@ -42,7 +42,8 @@ def predict_in_blocks(
 
     Returns
     -------
-    shape (T, N), sigma_AA, in the configuration's particle order; (T, N, 3) of a target that is a vector
+    shape (T, N), sigma_AA, in the configuration's particle order; (T, N, 3) of a target that is a vector,
+    (T, N, 6) of one that is a symmetric matrix
 
     Raises
     ------

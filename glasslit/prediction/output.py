@@ -48,7 +48,8 @@ def predicted_atoms(
     ----------
     configuration : as it was predicted
     model : whose times are predicted; in Lennard-Jones units at the configuration's temperature
-    prediction : shape (T, N), sigma_AA; or several such by the names of targets, of vectors (T, N, 3)
+    prediction : shape (T, N), sigma_AA; or several such by the names of targets, of vectors (T, N, 3), of
+        symmetric matrices (T, N, 6)
     frame : its number in what was read
 
     Returns

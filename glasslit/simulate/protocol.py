@@ -224,15 +224,22 @@ def collect(
     *,
     seed: int = 0,
     engine: Engine | None = None,
+    covariance: bool = False,
 ) -> list[Configuration]:
     """Quench each start and average its finished runs into labels. Parameters as in :func:`label`.
 
     Each quench is kept beside the runs, so that a killed call does not repeat it.
 
+    Parameters
+    ----------
+    starts, times, n_trajectories, folder, seed, engine : as in :func:`label`
+    covariance : whether to keep the covariance of each particle's displacement over the runs, too
+
     Returns
     -------
     The starts with inherent structures, energies, ``times``, ``propensity``, ``propensity_half``
-    (first and second half of the runs), ``mean_displacement``, ``msd`` and ``self_scattering``.
+    (first and second half of the runs), ``mean_displacement``, ``msd`` and ``self_scattering``; with ``covariance``
+    also ``displacement_covariance`` and (from four runs on) ``displacement_covariance_half``.
 
     Raises
     ------
@@ -257,7 +264,7 @@ def collect(
             quenched[k].replace(
                 seed=seed,
                 engine=", ".join(sorted({str(found["engine"]) for found in runs})),
-                **statistics(displacements, start.types, times),
+                **statistics(displacements, start.types, times, covariance),
             )
         )
     return labelled

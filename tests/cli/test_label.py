@@ -54,6 +54,18 @@ def test_killed_factory_goes_on_with_the_same_result(start, tmp_path, engine, tr
     assert killed.hash() == whole.hash()
 
 
+def test_covariances_are_kept_where_they_are_asked_for(start, tmp_path):
+    gl.save(tmp_path / "start.h5", [start])
+    words = f"label {tmp_path}/start.h5 -T 0.5 --trajectories 4 --times 0.1 0.2 --engine lammps --workers 1".split()
+    for name, more in (("plain", []), ("whole", ["--covariance"])):
+        cli.main([*words, *more, "-o", str(tmp_path / f"{name}.h5")])
+    (plain,), (whole,) = gl.load(tmp_path / "plain.h5"), gl.load(tmp_path / "whole.h5")
+    assert plain.displacement_covariance is None
+    assert whole.displacement_covariance.shape == (2, start.n_particles, 6)
+    assert whole.displacement_covariance_half.shape == (2, 2, start.n_particles, 6)
+    assert whole.replace(displacement_covariance=None, displacement_covariance_half=None).hash() == plain.hash()
+
+
 def test_command_line_says_what_is_wrong(tmp_path, capfd):
     with pytest.raises(SystemExit) as ended:
         cli.main(["label", "starter", "-T", "0.3", "-o", str(tmp_path / "a.h5")])

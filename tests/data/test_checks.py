@@ -284,7 +284,33 @@ def equilibrated(group, drift=(0.0, 0.0)):
     return [c.replace(equilibration=record) for c, record in zip(group, records, strict=True)]
 
 
+def with_covariances(group):
+    """The same covariance of all particles of a type, in no direction more than in another, that the msd leaves."""
+
+    def of(c):
+        square = np.square(c.mean_displacement).sum(axis=2)
+        left = [(c.msd[:, k] - square[:, c.types == k].mean(axis=1)) / 3 for k in (0, 1)]
+        entries = np.zeros((*c.propensity.shape, 6))
+        entries[..., :3] = np.stack(left)[c.types].T[..., None] * c.n_trajectories / (c.n_trajectories - 1)
+        return c.replace(displacement_covariance=entries)
+
+    return [of(c) for c in group]
+
+
 MUTATIONS = {
+    "covariance with a negative eigenvalue, by": (
+        0.5,
+        lambda g: one_of(
+            with_covariances(g),
+            displacement_covariance=lambda c: rows(
+                c.displacement_covariance, 3, lambda e: e + 2 * e[..., :1] * [0, 0, 0, 0, 0, 1]
+            ),
+        ),
+    ),
+    "msd minus squared mean and covariance, as a share": (
+        0.5,
+        lambda g: one_of(with_covariances(g), displacement_covariance=lambda c: 1.2 * c.displacement_covariance),
+    ),
     "time grids beyond one": (0.5, lambda g: [g[0].at_times(g[0].times[:-1]), *g[1:]]),
     "propensities not finite and positive": (0.5, a_particle_at_rest),
     "mean propensity of a type falls, by a share of": (0.5, a_falling_propensity),
@@ -329,7 +355,7 @@ def test_a_mutated_set_fails_that_check_and_no_other(name):
 
 
 def test_every_judged_check_has_its_mutation():
-    checks = check_data(equilibrated(gl.load("starter")))
+    checks = check_data(equilibrated(with_covariances(gl.load("starter"))))
     assert {c.name for c in checks if not math.isnan(c.expected)} == set(MUTATIONS)
 
 

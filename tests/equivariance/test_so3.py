@@ -4,6 +4,7 @@ from e3nn import o3
 
 from glasslit import so3
 from glasslit.equivariance.kernels.reference import default_dtype
+from glasslit.liquid.configuration import VOIGT
 
 
 def test_parity_of_harmonics():
@@ -47,3 +48,25 @@ def test_cube_rotations_are_a_group_of_24():
     assert torch.equal(torch.linalg.det(group), torch.ones(24).double())
     products = (group[:, None] @ group[None]).reshape(-1, 3, 3)
     assert len(torch.unique(products, dim=0)) == 24
+
+
+def test_symmetric_matrices_turn_as_degrees_zero_and_two():
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(10, 3, 3, dtype=torch.float64, generator=generator)
+    matrix = matrix + matrix.mT
+    entries = lambda c: torch.stack([c[:, a, b] for a, b in zip(*VOIGT, strict=True)], dim=1)  # noqa: E731
+    plain = so3.symmetric_to_irreps(entries(matrix))
+    assert torch.allclose(plain.square().sum(1), matrix.square().sum((1, 2)), rtol=1e-13)
+    assert torch.allclose(so3.irreps_to_symmetric(plain), entries(matrix), atol=1e-14)
+    assert torch.allclose(plain[:, 0], matrix.diagonal(dim1=1, dim2=2).sum(1) / 3**0.5)
+    for rotation in so3.random_rotations(3):
+        turned = so3.symmetric_to_irreps(entries(rotation @ matrix @ rotation.T))
+        assert torch.allclose(turned, so3.rotate(plain, o3.Irreps("0e+2e"), rotation), atol=1e-13)
+        assert not torch.allclose(turned[:, 1:], plain[:, 1:], atol=0.1)
+
+
+def test_the_square_of_a_direction_is_its_harmonic_of_degree_two():
+    a = torch.nn.functional.normalize(torch.randn(20, 3, dtype=torch.float64))
+    squares = torch.stack([a[:, i] * a[:, j] for i, j in zip(*VOIGT, strict=True)], dim=1)
+    expected = so3.spherical_harmonics(2, a)[:, 4:] * (2 / 15) ** 0.5
+    assert torch.allclose(so3.symmetric_to_irreps(squares)[:, 1:], expected, atol=1e-13)

@@ -94,5 +94,11 @@ def test_at_times_picks_and_refuses():
     assert picked.times.tolist() == [1.0, 100.0]
     assert np.array_equal(picked.propensity, c.propensity[[0, 2]])
     assert np.array_equal(c.at_times([10.0]).propensity_half, c.propensity_half[:, 1:2])
+    half = np.random.default_rng(0).normal(size=(2, 3, 50, 6))
+    picked = c.replace(displacement_covariance=half[0], displacement_covariance_half=half).at_times([100.0, 1.0])
+    assert np.allclose(picked.displacement_covariance, half[0][[0, 2]])
+    assert np.allclose(picked.displacement_covariance_half, half[:, [0, 2]])
+    with pytest.raises(ValueError, match=r"displacement_covariance has shape \(3, 50, 3, 3\); expected \(3, 50, 6\)"):
+        c.replace(displacement_covariance=np.zeros((3, 50, 3, 3)))
     with pytest.raises(ValueError, match=r"times \[5\.0\]; expected some of \[1\.0, 10\.0, 100\.0\]"):
         c.at_times([5.0])

@@ -6,6 +6,7 @@ import torch
 
 import glasslit as gl
 from glasslit import simulate
+from glasslit.learning.tensors import symmetric_matrices
 from glasslit.liquid.kob_andersen import forces
 from glasslit.simulate import lammps as engine_module
 from glasslit.simulate.factory import lattice
@@ -69,12 +70,26 @@ def test_labels_are_the_averages_they_claim(small, tmp_path):
     assert np.allclose(c.propensity_half[0], distance[:2].mean(0), rtol=1e-6)
     assert np.allclose(c.propensity_half[1], distance[2:].mean(0), rtol=1e-6)
     assert np.allclose(c.mean_displacement, displacements.mean(0), atol=1e-7)
+    assert c.displacement_covariance is None
     assert np.allclose(c.msd[:, 1], (distance**2).mean(0)[:, small.types == 1].mean(1), rtol=1e-5)
     by_hand = [np.cos(7.2 * displacements[:, t][:, small.types == 0]).mean() for t in range(2)]
     assert np.allclose(c.self_scattering[:, 0], by_hand, rtol=1e-5)
     assert len({f.tobytes() for f in displacements}) == 4  # velocities are redrawn for each run
     assert (c.n_trajectories, c.potential, c.split, c.seed) == (4, "force-shifted", "train", 3)
     assert c.engine.startswith("LAMMPS 20")
+
+
+def test_covariances_are_kept_where_they_are_asked_for(small, tmp_path):
+    """Also of runs that are there already; all else is the same."""
+    (plain,), _ = make([small], tmp_path)
+    engine = LammpsEngine(workers=1)
+    (c,) = simulate.collect([small], (0.1, 0.5), 4, tmp_path, seed=3, engine=engine, covariance=True)
+    d = np.stack([np.load(f)["displacements"] for f in sorted(tmp_path.rglob("run*.npz"))]).astype(float)
+    by_hand = [np.cov(d[:, 1, 7].T), np.cov(d[:2, 1, 7].T), np.cov(d[2:, 1, 7].T)]
+    for found, matrix in zip((c.displacement_covariance, *c.displacement_covariance_half), by_hand, strict=True):
+        assert np.allclose(symmetric_matrices(found[1, 7]), matrix, rtol=1e-5, atol=1e-9)
+    assert c.replace(displacement_covariance=None, displacement_covariance_half=None).hash() == plain.hash()
+    assert c.hash() != plain.hash()
 
 
 def test_labels_depend_neither_on_workers_nor_on_more_runs(small, tmp_path):

@@ -19,7 +19,8 @@ from .rows import columns, numbers, whole_numbers
 from .snapshot import Options, Snapshot, cell_beside, refuse_second_box, sorted_by_id
 
 _LABELS = ("species", "element", "type", "label", "Z")
-_OF_TIMES = ("propensity", "propensity_half", "mean_displacement", "msd", "self_scattering")
+_OF_TIMES = ("propensity", "propensity_half", "mean_displacement", "displacement_covariance",
+             "displacement_covariance_half", "msd", "self_scattering")  # fmt: skip
 _FIELDS = {field.name for field in fields(Configuration)} - {"positions", "types", "box", "ids", "step"}
 
 

@@ -115,6 +115,7 @@ def labelled(n=48, times=(1.0, 2.0)):
     t = len(times)
     return c.replace(
         times=times, propensity=rng.random((t, n)), mean_displacement=rng.normal(size=(t, n, 3)),
+        displacement_covariance=rng.normal(size=(t, n, 6)), displacement_covariance_half=rng.normal(size=(2, t, n, 6)),
         propensity_half=rng.random((2, t, n)), msd=rng.random((t, 2)), self_scattering=rng.random((t, 2)),
         potential_energy_thermal=rng.normal(size=n), inherent_positions=c.positions + 0.1, temperature=0.44,
         equilibration=rng.random((3, 3)), n_trajectories=7, potential="force-shifted", split="val", seed=3,
@@ -149,7 +150,8 @@ def test_what_this_package_wrote_comes_back(tmp_path, times, marked):
         positions=found.positions, types=c.types[order], box=np.diag(found.cell), step=found.step, ids=found.ids,
         **found.fields,
     )  # fmt: skip
-    for name, axis in {"propensity": 1, "propensity_half": 2, "mean_displacement": 1, "inherent_positions": 0}.items():
+    axes = {"propensity": 1, "propensity_half": 2, "mean_displacement": 1, "inherent_positions": 0}
+    for name, axis in (axes | {"displacement_covariance": 1, "displacement_covariance_half": 2}).items():
         assert np.allclose(getattr(again, name), np.take(getattr(c, name), order, axis), atol=1e-7), name
     for name in ("times", "msd", "self_scattering", "equilibration", "temperature"):
         assert np.allclose(getattr(again, name), getattr(c, name)), name
