@@ -266,8 +266,9 @@ class Configuration:
         Whatever is known goes along under its own name (ids as "id"): what belongs to particles into ``atoms.arrays``,
         with the particle first and the other axes in one, (N, T) for the propensity, (N, 3T) and (N, 2T) for mean
         displacements and half-ensembles, (N, 6T) for covariances; the rest into ``atoms.info``. Extended XYZ keeps all
-        of it, with eight decimals. ASE's own formats do not: ``.traj`` drops the arrays, propensity and ids among them, and ``.json`` and
-        ``.db`` drop ``atoms.info`` as well, without a warning (ASE 3.29, ``findings/ase_traj_arrays.sh``).
+        of it, with eight decimals. ASE's own formats do not: ``.traj`` drops the arrays, propensity and ids among them,
+        and ``.json`` and ``.db`` drop ``atoms.info`` as well, without a warning (ASE 3.29,
+        ``findings/ase_traj_arrays.sh``).
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
         for field, axis in _PARTICLE_AXIS.items():
