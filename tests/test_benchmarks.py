@@ -135,6 +135,10 @@ def test_stored_results_carry_their_card(path):
         assert [row["cost"] for row in stored["rows"] if row["network"] == "laptop"] == [1]
         assert all(row["cost"] == np.median(row["costs"]) > 0 for row in stored["rows"])
         return
+    if path.stem.startswith("bits"):
+        assert all(row["difference"] == 0 for row in stored["rows"] if row["change"] in ("again", "together"))
+        assert any(row["difference"] > 0 for row in stored["rows"])
+        return
     if path.stem.startswith("engines"):
         assert {row["T"] for row in stored["rows"]} == {0.56, 0.64}
         return

@@ -226,8 +226,10 @@ BESIDE = {
     "test_starter",
     "test_structure",
     "test_versions",
+    "test_what_repeats",
 }
-"""Tests of what is no module: house, book and its extensions, devices, benchmarks, starter set, versions."""
+"""Tests of what is no module: house, book and its extensions, devices, benchmarks, starter set, versions,
+what repeats."""
 
 
 def covered_by(path):

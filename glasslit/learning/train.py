@@ -232,11 +232,14 @@ def fit(
 
     With ``config.checkpoint``, every finished epoch is saved. A training that was killed and is called
     again with the same network, data and settings goes on there; its finished epochs are yielded again,
-    at once. On a CPU it ends with bitwise the weights of one that was left in peace (same machine, same
-    number of threads). On a GPU the paper's network adds in an order that stays, too: two trainings with one seed
-    ended with the same bits on an NVIDIA H200, seen once, at 845c5e4, before the step was made faster. Baselines, and
-    ``kernel="reference"``, add there in an order that changes, and end with the same up to rounding.
-    The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
+    at once. The checkpoint stays at the end, so that nothing is lost before the model is saved: delete it then.
+
+    On a CPU, two trainings with one seed end with the same bits, and so does one that was killed and went on, where
+    versions, instructions and number of threads are the same. With others they differ by rounding, which grows from
+    step to step. On a GPU the paper's network adds in an order that stays, too: two trainings with one seed ended with
+    the same bits on an NVIDIA H200, seen once, at 845c5e4, before the step was made faster. Baselines, ``attention``,
+    ``products`` and ``kernel="reference"`` add there in an order that changes. The page *What repeats to the bit* has
+    tests and sizes.
 
     Where the caller has joined a process group of PyTorch's (``torch.distributed.init_process_group()`` under
     ``torchrun``), each batch is shared out among its processes, and all end with the same network: that of one process
