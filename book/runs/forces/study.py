@@ -45,7 +45,7 @@ SPLITS = {"train": 8, "val": 4, "test": 8}
 STEPS, EPOCH = 240, 24  # an epoch is as many steps, whatever the set
 NUMBERS, DEGREES, SEEDS = (1, 2, 4, 8), (0, 1, 2), (0, 1, 2)
 STRENGTH, REACH, COSINE = 4.0, 2.0, -1 / 3
-TIMESTEP, MD_STEPS, EVERY = 0.005, 2000, 10
+TIMESTEP, MD_STEPS, EVERY = 0.005, 1000, 5
 
 
 def make_liquids():
@@ -273,6 +273,7 @@ JOBS = (
     }
     | {f"dynamics-{k}": partial(dynamics, calculator=v) for k, v in run.items()}
     | curve("pairs")
+    | curve("angles", (8,), (0,))
     | curve("angles", (1, 8))
     | curve("angles")
 )
