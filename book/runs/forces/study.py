@@ -21,6 +21,7 @@ from torch import nn
 
 import glasslit as gl
 from glasslit.learning.forces import fit_potential, force_errors
+from glasslit.liquid.kob_andersen import SIGMA
 from glasslit.liquid.structure import radial_distribution
 from glasslit.models.potential import (
     Potential,
@@ -45,7 +46,7 @@ SPLITS = {"train": 8, "val": 4, "test": 8}
 STEPS, EPOCH = 240, 24  # an epoch is as many steps, whatever the set
 NUMBERS, DEGREES, SEEDS = (1, 2, 4, 8), (0, 1, 2), (0, 1, 2)
 STRENGTH, REACH, COSINE = 4.0, 2.0, -1 / 3
-TIMESTEP, MD_STEPS, EVERY = 0.005, 1000, 5
+TIMESTEP, EVERY = 0.005, 5
 
 
 def make_liquids():
@@ -151,6 +152,35 @@ class DirectCalculator(_Liquid):
         return exact(c)[0], force, np.zeros((3, 3))
 
 
+def wall(c):
+    """Energies and forces of a wall inside of 0.95 sigma, where no pair is.
+
+    30 (d / r)^12 (1 - (r / d)^2)^3 below d = 0.95 sigma_ab, for each pair.
+    """
+    apart = c.positions[None] - c.positions[:, None]
+    apart -= c.box * np.round(apart / c.box)
+    r = np.linalg.norm(apart, axis=2) + 9 * np.eye(len(apart))
+    x = r / (0.95 * np.array(SIGMA)[c.types[:, None], c.types[None]])
+    inside = np.where(x < 1, 1 - x**2, 0)
+    energy = 30 * inside**3 / x**12
+    slope = -energy * 12 / r - 180 * inside**2 / x**12 * x**2 / r
+    force = (slope / r)[:, :, None] * apart
+    return energy.sum(axis=1) / 2, force.sum(axis=1)
+
+
+class Walled(_Liquid):
+    """Another calculator with :func:`wall` added to it."""
+
+    def __init__(self, calculator, **keywords):
+        super().__init__(**keywords)
+        self.inner = calculator
+
+    def computed(self, configuration):
+        energies, forces, virial = self.inner.computed(configuration)
+        more = wall(configuration)
+        return energies + more[0], forces + more[1], virial
+
+
 def train(job, truth, n, seed, direct=False, **sizes):
     """One training: its errors on the test configurations, scored once."""
     chosen, val = liquids("train")[:n], liquids("val")
@@ -202,7 +232,7 @@ def learned(job, kind=Potential):
     return net.double().eval()
 
 
-def dynamics(job, calculator, seed=0, steps=MD_STEPS):
+def dynamics(job, calculator, seed=0, steps=1000):
     """A run at constant energy: energies, mean squared displacement, g(r)."""
     calculator = calculator()  # its network may be a job before this one
     start = liquids("test")[0]
@@ -259,11 +289,24 @@ def curve(truth, numbers=NUMBERS, seeds=SEEDS):
 
 
 one = partial(train, truth="pairs", n=8, seed=0, l_max=1, **SIZES)
-run = {
-    "exact": KobAndersen,
+nets = {
     "learned": lambda: LearnedPotential(learned(LEARNED)),
     "direct": lambda: DirectCalculator(learned("direct", DirectForces)),
     "no-envelope": lambda: LearnedPotential(learned("no-envelope")),
+}
+
+
+def behind_a_wall(net):
+    calculator = net()
+    calculator.potential.float()  # twice as fast, and precise enough
+    return Walled(calculator)
+
+
+walled = {
+    f"walled-{name}": partial(
+        dynamics, calculator=partial(behind_a_wall, net), steps=600
+    )
+    for name, net in nets.items()
 }
 JOBS = (
     curve("pairs", seeds=(0,))
@@ -271,7 +314,12 @@ JOBS = (
         "no-envelope": partial(one, power=0),
         "direct": partial(one, direct=True),
     }
-    | {f"dynamics-{k}": partial(dynamics, calculator=v) for k, v in run.items()}
+    | {
+        "dynamics-exact": partial(dynamics, calculator=KobAndersen),
+        "dynamics-learned": partial(dynamics, calculator=nets["learned"]),
+        "dynamics-direct": partial(dynamics, calculator=nets["direct"]),
+    }
+    | walled
     | curve("pairs")
     | curve("angles", (8,), (0,))
     | curve("angles", (1, 8))
