@@ -218,6 +218,7 @@ BESIDE = {
     "test_compiled",
     "test_devices",
     "test_exercises",
+    "test_forces_study",
     "test_forked_kernels",
     "test_notebook",
     "test_repeatable_sums",

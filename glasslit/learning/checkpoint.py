@@ -149,8 +149,8 @@ def resume(
         differing = []
         for part in now:
             if isinstance(now[part], dict):
-                changed = [k for k in now[part] if before[part].get(k) != now[part][k]]
-                differing += [f"{part} {k} ({before[part].get(k)}, now {now[part][k]})" for k in changed]
+                changed = [k for k in now[part] | before[part] if before[part].get(k) != now[part].get(k)]
+                differing += [f"{part} {k} ({before[part].get(k)}, now {now[part].get(k)})" for k in changed]
             elif before[part] != now[part]:
                 differing.append(part)
         raise ValueError(

@@ -1,11 +1,14 @@
 """Training of a learned potential on energies and forces, and its errors.
 
-The labels are exact and cost nothing: those of the Kob-Andersen potential that the configurations were made with.
+The labels are exact and cost nothing: those of the Kob-Andersen potential that the configurations were made with, or
+of any other function that tells energies and forces.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from torch_geometric.data import Data
 from .. import parallel
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TYPE_NAMES
-from ..models.potential import Potential, PotentialConfig, exact
+from ..models.potential import Potential, PotentialConfig, Truth, exact
 from .capture import plainly
 from .checkpoint import resolve_device
 from .graphs import Graphs
@@ -57,6 +60,7 @@ def fit_potential(
     val: Sequence[Configuration],
     config: TrainConfig | None = None,
     energy_weight: float = 10.0,
+    truth: Truth | None = None,
 ) -> Iterator[EpochRecord]:
     r"""Train a potential; when the iterator ends it holds the weights whose forces are best on ``val``.
 
@@ -73,9 +77,11 @@ def fit_potential(
     Parameters
     ----------
     potential : trained in place; scales are those of ``train``
-    train, val : configurations that say which Kob-Andersen potential they were made with
+    train, val : configurations; without ``truth`` they have to say which Kob-Andersen potential they were made with
     config : how to train; of the loss it holds nothing
     energy_weight : lambda
+    truth : from a configuration to energies (N,), of which the sum counts, and forces (N, 3); by default
+        :func:`glasslit.models.potential.exact`
 
     Yields
     ------
@@ -100,10 +106,14 @@ def fit_potential(
     if parallel.several():
         raise ValueError(f"a potential in {parallel.world()[1]} processes; expected one")
     potential.to(resolve_device(config.device))
-    potential.set_standardization(train)
+    potential.set_standardization(train, truth)
     student = _Student(potential, energy_weight)
-    graphs = Graphs(potential, train, config.num_workers, config.seed, tell=_tell)
-    unseen = Graphs(potential, val, config.num_workers, config.seed, tell=_tell)
+    tell = partial(_tell, truth=truth)
+    graphs = Graphs(potential, train, config.num_workers, config.seed, tell=tell)
+    unseen = Graphs(potential, val, config.num_workers, config.seed, tell=tell)
+    about: dict[str, Any] = {"energy_weight": energy_weight}
+    if truth is not None:  # a checkpoint that learned something else is not continued
+        about["truth"] = hashlib.sha256(b"".join(np.asarray(v).tobytes() for v in truth(train[0]))).hexdigest()[:12]
 
     def validate() -> tuple[float, float]:
         potential.eval()
@@ -113,20 +123,21 @@ def fit_potential(
             squares += float(graph.force.square().sum())
         return missed / squares, 1 - missed / squares
 
-    yield from epochs(student, student, graphs, val, validate, config, plainly, {"energy_weight": energy_weight})
+    yield from epochs(student, student, graphs, val, validate, config, plainly, about)
 
 
-def _tell(graph: Data, configuration: Configuration, noise: np.ndarray | None) -> None:
-    graph.energy, graph.force = (torch.as_tensor(v).to(graph.vector) for v in exact(configuration))
+def _tell(graph: Data, configuration: Configuration, noise: np.ndarray | None, truth: Truth | None = None) -> None:
+    graph.energy, graph.force = (torch.as_tensor(v).to(graph.vector) for v in (truth or exact)(configuration))
 
 
-def force_errors(potential: Potential, test: Sequence[Configuration]) -> dict[str, Any]:
+def force_errors(potential: Potential, test: Sequence[Configuration], truth: Truth | None = None) -> dict[str, Any]:
     """Errors of a potential on configurations that took no part in training.
 
     Parameters
     ----------
     potential : a trained one
-    test : configurations that say their potential
+    test : configurations; without ``truth`` they have to say their potential
+    truth : as in :func:`fit_potential`
 
     Returns
     -------
@@ -141,7 +152,7 @@ def force_errors(potential: Potential, test: Sequence[Configuration]) -> dict[st
     """
     if not test:
         raise ValueError("no test configurations; expected at least one")
-    known, found = [exact(c) for c in test], [potential.predict(c) for c in test]
+    known, found = [(truth or exact)(c) for c in test], [potential.predict(c) for c in test]
     types = np.concatenate([c.types for c in test])
     true, made = (np.concatenate([f for _, f in values]) for values in (known, found))
 

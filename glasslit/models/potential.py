@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,9 @@ from ..names import refuse_unknown_keywords
 from ..writing import check_archive, write
 
 POTENTIAL_FORMAT = "glasslit-potential-1"
+
+Truth = Callable[[Configuration], tuple[np.ndarray, np.ndarray]]
+"""What is learned: a configuration's energies (N,), epsilon_AA, and forces (N, 3), epsilon_AA / sigma_AA."""
 
 
 def envelope(distance: Tensor, cutoff: float, power: int = 6) -> Tensor:
@@ -225,23 +228,26 @@ class Potential(nn.Module):
         return neighbor_graph(configuration, self.config.cutoff, "thermal", like.dtype).to(like.device)
 
     @torch.no_grad()
-    def set_standardization(self, configurations: Sequence[Configuration]) -> None:
-        """Take mean energy per particle and root mean square of the forces' components from configurations."""
+    def set_standardization(self, configurations: Sequence[Configuration], truth: Truth | None = None) -> None:
+        """Take mean energy per particle and root mean square of the forces' components from configurations.
+
+        ``truth`` says energies and forces; by default it is :func:`exact`.
+        """
         if not configurations:
             raise ValueError("no configurations; expected at least one, to take the scale of forces from")
-        known = [exact(c) for c in configurations]
+        known = [(truth or exact)(c) for c in configurations]
         self.target_mean.fill_(sum(float(e.sum()) for e, _ in known) / sum(len(e) for e, _ in known))
         self.scale.fill_(math.sqrt(float(np.mean(np.concatenate([f.ravel() for _, f in known]) ** 2))) or 1.0)
 
-    def energies(self, graph: Data, vector: Tensor) -> Tensor:
-        """Energy of each particle, shape (N,), epsilon_AA.
+    def features(self, graph: Data, vector: Tensor) -> Tensor:
+        """Features of each particle behind the last layer, shape (N, channels (l_max + 1)^2).
 
         Parameters
         ----------
         graph : of :meth:`graph`
         vector : shape (E, 3), from receiver to sender; may carry gradients
         """
-        config, one_hot = self.config, graph.x
+        config = self.config
         # Both edges of a pair are as long, and their harmonics differ by the sign (-1)^l: half of the work is enough.
         first, pair, turned = pairs_of(graph.reverse)
         one_way = vector.index_select(0, first)
@@ -252,13 +258,19 @@ class Potential(nn.Module):
         basis = bessel_basis(distance, config.cutoff, config.n_basis)
         cut = envelope(distance, config.cutoff, config.power) if config.power else torch.ones_like(distance)
         cut = cut[:, None] / math.sqrt(config.neighbors)
-        h: Tensor = self.embedding(one_hot)
+        h: Tensor = self.embedding(graph.x)
         for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
             joined = (
                 h if self.relaxed_weights is None else torch.cat([h, self.relaxed_weights.expand(len(h), -1)], dim=1)
             )
             change = gate(cast(SmoothConvolution, convolution).couple(joined, harmonics, basis, cut, pair, graph))
             h = change if number == 0 else h + change
+        return h
+
+    def energies(self, graph: Data, vector: Tensor) -> Tensor:
+        """Energy of each particle, shape (N,), epsilon_AA; parameters as those of :meth:`features`."""
+        config, one_hot = self.config, graph.x
+        h = self.features(graph, vector)
         scalars, *higher = h.split([config.channels * (2 * degree + 1) for degree in range(config.l_max + 1)], dim=1)
         squares = [block.unflatten(1, (config.channels, -1)).square().mean(dim=2) for block in higher]
         return self.target_mean + self.scale * self.readout(torch.cat([scalars, *squares, one_hot], dim=1))[:, 0]

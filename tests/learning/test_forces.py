@@ -115,3 +115,24 @@ def test_mistakes_are_refused(sets):
         next(fit_potential(network(), sets, sets, gl.TrainConfig(epochs=1, level_weight=0.1, **CONFIG)))
     with pytest.raises(ValueError, match="no test configurations"):
         force_errors(network(), [])
+
+
+def test_another_truth_is_learned_and_scored(sets):
+    """The same as replacing the exact potential everywhere, which the first test here does."""
+    net = network()
+    start = force_errors(net, sets[2:], soft)
+    records = list(fit_potential(net, sets[:2], sets[2:], gl.TrainConfig(epochs=9, **CONFIG), truth=soft))
+    assert net.scale == pytest.approx(np.sqrt(np.mean([soft(c)[1] ** 2 for c in sets[:2]])), rel=1e-6)
+    errors = force_errors(net, sets[2:], soft)
+    assert errors["relative"] ** 2 == pytest.approx(1 - max(r.val_rho for r in records), rel=1e-4)
+    assert errors["force"] < start["force"]
+    assert force_errors(net, sets[2:])["relative"] > 0.9, "the exact potential was not what it learned"
+
+
+def test_a_checkpoint_of_another_truth_is_not_continued(sets, tmp_path):
+    config = gl.TrainConfig(epochs=1, checkpoint=tmp_path / "state.pt", **CONFIG)
+    list(fit_potential(network(), sets[:1], sets[2:], config, truth=soft))
+    list(fit_potential(network(), sets[:1], sets[2:], config, truth=soft))  # finished epochs are yielded again
+    for other in (None, lambda c: tuple(2 * v for v in soft(c))):
+        with pytest.raises(ValueError, match="another training truth"):
+            list(fit_potential(network(), sets[:1], sets[2:], config, truth=other))
