@@ -368,6 +368,9 @@ def child(told: dict) -> None:
     fork_workers()
     seen = stop_at(folder, told.get("stop_at") or 0)
     if told.get("limit") is not None:
+        if told["work"] in ("label", "make"):  # MPI makes files of its own in shared memory, which the limit would meet
+            with contextlib.suppress(ModuleNotFoundError):
+                lammps._lammps_class()(cmdargs=["-screen", "none", "-log", "none"]).close()
         resource.setrlimit(resource.RLIMIT_FSIZE, (told["limit"], resource.RLIM_INFINITY))
         if told.get("ends"):  # in the middle of the write
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
