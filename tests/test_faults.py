@@ -1,8 +1,8 @@
 """What kills, full disks, damaged files and dying workers leave: the whole, or a part that is gone on with to the same
 bits, or a sentence.
 
-``GLASSLIT_KILLS=20 python -m pytest tests/test_faults.py -q`` prints a table of it at the end. Without the variable each
-kind of work is killed at six random moments, so that the tests of everything do not wait for this alone.
+``GLASSLIT_KILLS=20 python -m pytest tests/test_faults.py -q`` prints a table of it at the end. Without the variable
+each kind of work is killed at six random moments, so that the tests of everything do not wait for this alone.
 """
 
 import csv
