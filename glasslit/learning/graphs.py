@@ -30,18 +30,20 @@ def names_dead_workers(loop: Callable[_P, Iterator[_T]]) -> Callable[_P, Iterato
     """A generator that says how to go on where one of the processes that make graphs has died.
 
     PyTorch 2.13 says "DataLoader worker (pid 1234) is killed by signal" or "exited unexpectedly", wherever the process
-    that trains is at that moment.
+    that trains is at that moment. A batch that it is about to take from a process that has died ends in the connection
+    to that process: ConnectionResetError, or EOFError.
     """
 
     @wraps(loop)
     def watched(*given: _P.args, **named: _P.kwargs) -> Iterator[_T]:
         try:
             yield from loop(*given, **named)
-        except RuntimeError as error:
-            if not str(error).startswith("DataLoader worker (pid"):
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
                 raise
+            told = (str(error) or type(error).__name__).splitlines()[0]
             raise RuntimeError(
-                f"a process that makes graphs has died, for want of memory perhaps ({str(error).splitlines()[0]}); "
+                f"a process that makes graphs has died, for want of memory perhaps ({told}); "
                 "with a checkpoint the same call goes on after the last finished epoch: take a smaller num_workers, or "
                 "None"
             ) from error

@@ -78,7 +78,7 @@ def covariance_ceiling(configurations: Sequence[Configuration]) -> dict[str, ByT
     r"""Highest scores that a perfect predictor can reach with covariances from n runs.
 
     With r the correlation of what the two halves of the runs say, all runs together have reliability R = 2r / (1 + r)
-    (Spearman-Brown), as in :func:`~glasslit.learning.metrics.noise_ceiling`.
+    (Spearman-Brown), as in :func:`~glasslit.noise_ceiling`.
 
     Parameters
     ----------

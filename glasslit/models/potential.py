@@ -37,8 +37,8 @@ from ..writing import check_archive, write
 
 POTENTIAL_FORMAT = "glasslit-potential-1"
 
+# What is learned: a configuration's energies (N,), epsilon_AA, and forces (N, 3), epsilon_AA / sigma_AA.
 Truth = Callable[[Configuration], tuple[np.ndarray, np.ndarray]]
-"""What is learned: a configuration's energies (N,), epsilon_AA, and forces (N, 3), epsilon_AA / sigma_AA."""
 
 
 def envelope(distance: Tensor, cutoff: float, power: int = 6) -> Tensor:
@@ -84,7 +84,7 @@ class PotentialConfig:
     power : of the :func:`envelope`; 0 leaves it out, and energies jump where neighbors cross the cutoff
     neighbors : typical number of them, by whose square root sums over neighbors are divided
     relaxed : highest degree of weights that break the symmetry where the data do, 0 for none; see
-        :attr:`Potential.relaxed_weights`
+        ``Potential.relaxed_weights``
     kernel : see :func:`glasslit.equivariance.kernels.select`
 
     Raises
