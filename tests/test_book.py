@@ -223,7 +223,8 @@ def brought(requirement, seen):
 
 def test_the_extra_of_the_chapters_brings_what_they_import():
     """On Colab and Binder nothing else is installed."""
-    seen, beside = set(), {p.stem for folder in (BOOK, ROOT / "benchmarks") for p in folder.glob("*.py")} | {"glasslit"}
+    folders = (BOOK, ROOT / "benchmarks", *(p for p in (BOOK / "runs").iterdir() if p.is_dir()))
+    seen, beside = set(), {p.stem for folder in folders for p in folder.glob("*.py")} | {"glasslit"}
     brought("glasslit[chapters]", seen)
     installed, there = {name for name, _ in seen}, packages_distributions()
     assert "numpy" in installed
