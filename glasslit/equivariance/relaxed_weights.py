@@ -17,23 +17,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from .so3 import spherical_harmonics
+from .so3 import irreps_to_symmetric, symmetric_to_irreps
 
-
-@cache
-def _basis() -> Tensor:
-    """A traceless symmetric matrix for each component m = -2 ... 2, shape (5, 3, 3), float64."""
-    directions = torch.randn(40, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    directions = directions / directions.norm(dim=1, keepdim=True)
-    harmonics = spherical_harmonics(2, directions)[:, 4:]
-    products = (directions[:, :, None] * directions[:, None, :]).flatten(1)
-    matrices = torch.linalg.pinv(products, rtol=1e-9) @ harmonics  # symmetric: the shortest solution is
-    return matrices.T.reshape(5, 3, 3)
+_SIZE = 7.5**0.5
+"""Of a matrix T whose n^T T n is one harmonic: the squares of five harmonics sum to 5, of five T of size 1 to 2/3."""
+_ROWS, _COLUMNS = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)  # of xx, yy, zz, yz, xz, xy
+_PLACES = ((0, 5, 4), (5, 1, 3), (4, 3, 2))  # of the nine elements among these six
 
 
 def tensor_of(weights: Tensor) -> Tensor:
@@ -59,7 +52,8 @@ def tensor_of(weights: Tensor) -> Tensor:
     """
     if weights.shape[-1:] != (5,):
         raise ValueError(f"weights of shape {tuple(weights.shape)}; expected (..., 5), those of degree 2 alone")
-    return torch.einsum("...m,mij->...ij", weights, _basis().to(weights))
+    traceless = torch.cat([torch.zeros_like(weights[..., :1]), _SIZE * weights], dim=-1)
+    return irreps_to_symmetric(traceless)[..., torch.tensor(_PLACES)]
 
 
 def weights_of(tensor: Tensor) -> Tensor:
@@ -82,8 +76,7 @@ def weights_of(tensor: Tensor) -> Tensor:
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)}; expected (..., 3, 3)")
     if not torch.allclose(tensor, tensor.mT, atol=1e-6 * float(tensor.abs().max())):
         raise ValueError("a tensor that is not symmetric; expected a symmetric one, e.g. (T + T.mT) / 2")
-    basis = _basis().to(tensor)
-    return torch.einsum("...ij,mij->...m", tensor, basis / basis.square().sum(dim=(1, 2), keepdim=True))
+    return symmetric_to_irreps(tensor[..., _ROWS, _COLUMNS])[..., 1:] / _SIZE
 
 
 @dataclass(frozen=True)

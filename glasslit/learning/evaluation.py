@@ -11,9 +11,9 @@ from ..data.published import GLASSBENCH
 from ..liquid.configuration import Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
-from ..liquid.structure import local_density, spatial_blocks
+from ..liquid.structure import local_density
 from ..models.propensity import PropensityNetwork, check_times
-from .metrics import noise_ceiling, on_lines, pearson, straight_lines
+from .metrics import gain_of_regions, noise_ceiling, on_lines, pearson, straight_lines
 from .tensors import covariance_scores
 from .vectors import vector_scores
 
@@ -164,29 +164,14 @@ def paired_gain(
     Efron and Tibshirani, An Introduction to the Bootstrap, chapter 8 (blocks).
     """
     labels = [required(c, "propensity").astype(np.float64) for c in test]
-    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
-    if not shapes[0] == shapes[1] == shapes[2]:
-        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
-    blocks = [spatial_blocks(c, per_edge) for c in test]
-    n_blocks = per_edge**3
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
-    found = {}
-    for kind, name in enumerate(TYPE_NAMES):
-        differences, spread = [], []
-        for p, q, y, block, c, times in zip(first, second, labels, blocks, test, drawn, strict=True):
-            at = c.types == kind
-            x = np.stack([np.asarray(v, dtype=np.float64)[:, at] for v in (p, q, y)])  # (3, T, n)
-            x -= x.mean(axis=-1, keepdims=True)  # so that sums of squares lose no digits
-            moments = np.concatenate([np.ones_like(x[:1]), x, x * x, x[:2] * x[2]])  # (9, T, n)
-            which = np.eye(n_blocks)[block[at]]  # (n, blocks)
-            sums = moments @ which  # (9, T, blocks)
-            rho = _correlations(sums.sum(axis=-1))
-            differences.append(rho[1] - rho[0])
-            resampled = _correlations(np.einsum("mtb,db->mtd", sums, times))
-            spread.append(resampled[1] - resampled[0])  # (T, draws)
-        found[name] = (np.mean(differences, axis=0), np.mean(spread, axis=0).std(axis=-1))
-    return found
+    return gain_of_regions(first, second, labels, test, _moments, _correlations, draws, per_edge, seed)
+
+
+def _moments(p: np.ndarray, q: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What each particle adds to the sums of :func:`_correlations`, shape (9, T, n)."""
+    x = np.stack([np.asarray(v, dtype=np.float64) for v in (p, q, y)])  # (3, T, n)
+    x -= x.mean(axis=-1, keepdims=True)  # so that sums of squares lose no digits
+    return np.concatenate([np.ones_like(x[:1]), x, x * x, x[:2] * x[2]])
 
 
 def _correlations(sums: np.ndarray) -> np.ndarray:

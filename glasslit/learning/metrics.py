@@ -6,7 +6,7 @@ score (:mod:`~glasslit.liquid.structure`) is found under its names here, too, wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -183,3 +183,59 @@ def on_lines(lines: np.ndarray, values: np.ndarray, types: np.ndarray) -> np.nda
     """What the lines of :func:`straight_lines` say at values (N,) of particles of types (N,); shape (T, N)."""
     slope, at_zero = np.moveaxis(lines[:, types], -1, 0)
     return slope * values + at_zero
+
+
+def gain_of_regions(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    test: Sequence[Configuration],
+    moments: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    correlations: Callable[[np.ndarray], np.ndarray],
+    draws: int = 1000,
+    per_edge: int = 2,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """How much larger the second of two correlations with the labels is, and how sure: a bootstrap that draws regions.
+
+    Each configuration is cut into cubes, and as many are drawn with replacement, the same for both predictions.
+
+    Parameters
+    ----------
+    first, second, labels : for each test configuration, times first, then particles
+    test : the configurations, for types and positions
+    moments : what each particle adds to the sums: from both predictions and the label of the particles of one type to
+        shape (M, T, n)
+    correlations : of both predictions with the labels, shape (2, ...), from the sums, shape (M, ...)
+    draws : of the bootstrap
+    per_edge : cubes along an edge of the box
+    seed : of the draws
+
+    Returns
+    -------
+    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}, averaged over configurations
+
+    Raises
+    ------
+    ValueError
+        If numbers or shapes of predictions and labels do not agree.
+    """
+    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
+    n_blocks, rng = per_edge**3, np.random.default_rng(seed)
+    blocks = [spatial_blocks(c, per_edge) for c in test]
+    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
+    found = {}
+    for kind, name in enumerate(TYPE_NAMES):
+        differences, spread = [], []
+        for p, q, y, block, c, times in zip(first, second, labels, blocks, test, drawn, strict=True):
+            at = c.types == kind
+            which = np.eye(n_blocks)[block[at]]  # (n, blocks)
+            sums = moments(*(np.asarray(v)[:, at] for v in (p, q, y))) @ which  # (M, T, blocks)
+            rho = correlations(sums.sum(axis=-1))
+            differences.append(rho[1] - rho[0])
+            resampled = correlations(np.einsum("mtb,db->mtd", sums, times))
+            spread.append(resampled[1] - resampled[0])  # (T, draws)
+        found[name] = (np.mean(differences, axis=0), np.mean(spread, axis=0).std(axis=-1))
+    return found

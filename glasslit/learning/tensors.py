@@ -17,8 +17,7 @@ from ..liquid.configuration import VOIGT, Configuration
 from ..liquid.graph import required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..liquid.periodic import minimum_image, neighbor_pairs
-from ..liquid.structure import spatial_blocks
-from .metrics import noise_ceiling, pearson
+from .metrics import gain_of_regions, noise_ceiling, pearson
 from .vectors import ByType, component_correlation, explained_variance
 
 POWERS = (2, 4, 6, 8)
@@ -227,28 +226,17 @@ def paired_tensor_gain(
         If numbers or shapes of predictions and labels do not agree.
     """
     labels = [required(c, "displacement_covariance") for c in test]
-    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
-    if not shapes[0] == shapes[1] == shapes[2]:
-        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
-    n_blocks, rng = per_edge**3, np.random.default_rng(seed)
-    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
-    found = {}
-    for kind, name in enumerate(TYPE_NAMES):
-        difference, spread = [], []
-        for p, q, y, c, times in zip(first, second, labels, test, drawn, strict=True):
-            at = c.types == kind
-            x = [degree_two(np.asarray(v)[:, at]) for v in (p, q, y)]
-            products = [x[a] * x[b] for a, b in ((0, 0), (1, 1), (2, 2), (0, 2), (1, 2))]
-            which = np.eye(n_blocks)[spatial_blocks(c, per_edge)[at]]  # (n, blocks)
-            sums = np.stack([v.sum(axis=2) for v in products]) @ which  # (5, T, blocks)
-            difference.append(_better(sums.sum(axis=-1)))
-            spread.append(_better(np.einsum("mtb,db->mtd", sums, times)))
-        found[name] = (np.mean(difference, axis=0), np.mean(spread, axis=0).std(axis=-1))
-    return found
+    return gain_of_regions(first, second, labels, test, _products, _correlations, draws, per_edge, seed)
 
 
-def _better(sums: np.ndarray) -> np.ndarray:
-    """Correlation of the second less that of the first, from five sums: pp, qq, yy, py, qy."""
+def _products(p: np.ndarray, q: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What each particle adds to the sums of :func:`_correlations`, shape (5, T, n)."""
+    x = [degree_two(v) for v in (p, q, y)]
+    return np.stack([(x[a] * x[b]).sum(axis=2) for a, b in ((0, 0), (1, 1), (2, 2), (0, 2), (1, 2))])
+
+
+def _correlations(sums: np.ndarray) -> np.ndarray:
+    """Of two predictions with the labels, shape (2, ...), from five sums: pp, qq, yy, py, qy."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho: np.ndarray = sums[3:] / np.sqrt(sums[:2] * sums[2])
-    return rho[1] - rho[0]
+        found: np.ndarray = sums[3:] / np.sqrt(sums[:2] * sums[2])
+    return found
