@@ -11,8 +11,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +30,7 @@ from glasslit.cli.runs import look
 from glasslit.data.published import read_published
 from glasslit.learning import prepared
 from glasslit.learning.checkpoint import save_model
+from glasslit.learning.graphs import names_dead_workers
 from glasslit.learning.stored import StoredRuns
 from glasslit.learning.sweep import execute, read_sweep, results
 from glasslit.locks import OutputLock
@@ -498,6 +501,26 @@ def test_a_lock_is_taken_where_no_note_can_be_written(tmp_path, monkeypatch):
 
 
 # Workers that die.
+
+
+def test_what_pytorch_says_later_of_a_dead_process_belongs_to_the_same_error():
+    """Its signal may come after the connection has ended, and would interrupt who handles that error."""
+
+    def late(*_):
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Killed.")
+
+    @names_dead_workers
+    def loop():
+        yield 1
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        raise ConnectionResetError("Connection reset by peer")
+
+    before = signal.signal(signal.SIGUSR1, late)
+    try:
+        with pytest.raises(RuntimeError, match=r"a process that makes graphs has died.*pid 1\)"):
+            list(loop())
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_process_that_makes_graphs_dies(host, tmp_path):

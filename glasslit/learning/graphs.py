@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import ParamSpec, TypeVar, cast
@@ -39,14 +40,19 @@ def names_dead_workers(loop: Callable[_P, Iterator[_T]]) -> Callable[_P, Iterato
         try:
             yield from loop(*given, **named)
         except (RuntimeError, ConnectionError, EOFError) as error:
-            if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
+            told: Exception = error
+            if not isinstance(error, RuntimeError):
+                try:  # PyTorch's own word comes by a signal, at any moment: let it come here, and not to the caller
+                    time.sleep(1.0)
+                except RuntimeError as later:
+                    told = later
+            elif not str(error).startswith("DataLoader worker (pid"):
                 raise
-            told = (str(error) or type(error).__name__).splitlines()[0]
+            reason = (str(told) or type(told).__name__).splitlines()[0]
             raise RuntimeError(
-                f"a process that makes graphs has died, for want of memory perhaps ({told}); "
-                "with a checkpoint the same call goes on after the last finished epoch: take a smaller num_workers, or "
-                "None"
-            ) from error
+                f"a process that makes graphs has died, for want of memory perhaps ({reason}); with a checkpoint the "
+                "same call goes on after the last finished epoch: take a smaller num_workers, or None"
+            ) from told
 
     return watched
 
