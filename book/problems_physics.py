@@ -350,7 +350,7 @@ c = read(path)
 assert np.allclose(c.positions, x, atol=1e-4), "not the positions of the last frame"
 assert [int(t) for t in c.types] == [int(k == $b) for k in kinds], "not the types"
 refused(dump([$a + $b - k for k in kinds], edge)[0], "exchanged types")
-refused(dump(kinds[:225] + [$a] * 25, edge)[0], "another proportion")
+refused(dump([$a] * 225 + [$b] * 25, edge)[0], "another proportion")
 refused(dump(kinds, 1.006 * edge)[0], "too low a density")
 refused(dump(kinds, edge / 1.006)[0], "too high a density")
 """,
