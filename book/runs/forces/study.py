@@ -1,12 +1,14 @@
-"""The stored study of the chapter *Forces*: learning curves, and dynamics.
+"""The stored study of *Forces* (learning curves, dynamics) and *Angles or depth?*
 
     python book/runs/forces/study.py [JOB ...]
 
 Each job is kept in ``results.json`` when it is finished, with a card of its own,
 and is not done again. Without names, all jobs are done, in the order of ``JOBS``.
+Several of these may run at once, with different names.
 The liquids are made first, 160 particles each, by the package's label factory.
 """
 
+import fcntl
 import json
 import sys
 import time
@@ -288,6 +290,47 @@ def curve(truth, numbers=NUMBERS, seeds=SEEDS):
     }
 
 
+# Angles or depth: widths for about as many parameters, where one channel is
+# not too much already.
+PARAMETERS, DEPTHS = 16_000, (1, 2, 4, 8)
+
+
+def width(layers, l_max):
+    """The number of channels that comes nearest to PARAMETERS, or None."""
+
+    def count(channels):
+        config = PotentialConfig(layers, channels, l_max)
+        return Potential(config).count_parameters()
+
+    few = 1
+    while count(few + 1) < PARAMETERS:
+        few += 1
+    best = min((few, few + 1), key=lambda c: abs(count(c) - PARAMETERS))
+    return best if abs(count(best) / PARAMETERS - 1) < 0.15 else None
+
+
+def trade(truth, layers, l_max, seed):
+    """One training at a fixed number of parameters."""
+
+    def run(job):
+        sizes = {"channels": width(layers, l_max), "layers": layers}
+        return train(job, truth, 8, seed, l_max=l_max, **sizes)
+
+    return run
+
+
+# There is no width for 8 convolutions of degree 3.
+TRADES = {
+    f"{truth}-layers{layers}-lmax{l_max}-seed{seed}": trade(
+        truth, layers, l_max, seed
+    )
+    for seed in SEEDS
+    for truth in TRUTHS
+    for layers in DEPTHS
+    for l_max in (0, 1, 2, 3)
+    if (layers, l_max) != (8, 3)
+}
+
 one = partial(train, truth="pairs", n=8, seed=0, l_max=1, **SIZES)
 nets = {
     "learned": lambda: LearnedPotential(learned(LEARNED)),
@@ -324,6 +367,7 @@ JOBS = (
     | curve("angles", (8,), (0,))
     | curve("angles", (1, 8))
     | curve("angles")
+    | TRADES
 )
 
 
@@ -348,8 +392,11 @@ def main(names):
             seconds=seconds,
         )
         about["cpu_seconds"] = round(time.process_time() - spent, 1)
-        found[job] = {"card": about, **result}
-        write_json(path, found)
+        with open(HERE / "results.unfinished.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # others may have written since
+            found = json.loads(path.read_text()) if path.exists() else {}
+            found[job] = {"card": about, **result}
+            write_json(path, found)
         print(job, about["cpu_seconds"], "s", flush=True)
 
 
