@@ -300,10 +300,7 @@ class Configuration:
             raise ValueError(
                 f"an ASE cell {cell.tolist()} with pbc {atoms.pbc.tolist()}; expected a periodic, orthorhombic box"
             )
-        if not np.all(np.isin(atoms.numbers, (1, 2))):
-            raise ValueError(
-                f"atomic numbers {np.unique(atoms.numbers).tolist()}; expected 1 (type A) and 2 (type B): renumber them"
-            )
+        types = types_of(atoms.numbers)
         found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}
         for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
             if field in found:  # a single row comes back from a file without its first axis
@@ -317,7 +314,22 @@ class Configuration:
                 value = atoms.arrays[field]
                 shape = shapes.get(field, value.shape[1:])
                 found[field] = np.moveaxis(value.reshape(len(atoms), *shape), 0, axis)
-        return cls(positions=atoms.positions, types=atoms.numbers - 1, box=np.diag(cell), **(found | fields_))
+        return cls(positions=atoms.positions, types=types, box=np.diag(cell), **(found | fields_))
+
+
+def types_of(numbers: np.ndarray) -> np.ndarray:
+    """Types, shape (N,), from atomic numbers, as ``Configuration.to_ase`` writes them.
+
+    Raises
+    ------
+    ValueError
+        If a number is not 1 (A) or 2 (B).
+    """
+    if not np.all(np.isin(numbers, (1, 2))):
+        raise ValueError(
+            f"atomic numbers {np.unique(numbers).tolist()}; expected 1 (type A) and 2 (type B): renumber them"
+        )
+    return np.asarray(numbers, dtype=np.int64) - 1
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

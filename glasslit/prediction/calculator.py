@@ -2,24 +2,71 @@
 
 ASE's optimizers, thermostats and integrators then run on either. Its units of energy, length and mass stand for
 epsilon_AA, sigma_AA and m; its unit of time, sqrt(u Angstrom^2 / eV), for the Lennard-Jones time. Set masses to 1.
+
+Any cell will do. In a periodic, orthorhombic box that is at least twice as long as the cutoff, neighbors are found as
+everywhere in the package; in a sheared or shorter cell, and in a cluster, by ASE's own list with all periodic images.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, all_changes
+from ase.neighborlist import neighbor_list
+from torch_geometric.data import Data
 
-from ..liquid.configuration import Configuration
-from ..liquid.kob_andersen import check_potential, interactions
+from ..liquid.configuration import Configuration, types_of
+from ..liquid.graph import NeighborGraph
+from ..liquid.kob_andersen import TYPE_NAMES, check_potential, cutoffs, interactions, pair_energy
 from ..models.potential import Potential
 
 
+class Edges(NamedTuple):
+    """Directed edges with all periodic images, sorted by receiver.
+
+    Parameters
+    ----------
+    types : shape (N,), 0 = A, 1 = B
+    edge_index : shape (2, E), sender j and receiver i
+    vector : shape (E, 3), from receiver to sender, sigma_AA
+    reverse : shape (E,), the edge between the same two, in the other direction
+    """
+
+    types: np.ndarray
+    edge_index: np.ndarray
+    vector: np.ndarray
+    reverse: np.ndarray
+
+
+def edges_with_images(atoms: ase.Atoms, cutoff: float) -> Edges:
+    """All pairs closer than ``cutoff`` in any cell, periodic in any of its directions.
+
+    A particle may be its own neighbor, and another may be its neighbor several times.
+
+    Raises
+    ------
+    ValueError
+        If an atomic number is not 1 (A) or 2 (B), or the atoms are periodic along a cell vector of length zero.
+    """
+    types = types_of(atoms.numbers)
+    empty = atoms.pbc & (np.linalg.norm(atoms.cell.array, axis=1) == 0)
+    if empty.any():
+        raise ValueError(
+            f"atoms with pbc {atoms.pbc.tolist()} in a cell {atoms.cell.array.tolist()}; expected a cell vector along "
+            "each periodic direction: set pbc to False there, or set the cell"
+        )
+    receiver, sender, vector, image = neighbor_list("ijDS", atoms, cutoff)
+    order = np.lexsort((*image.T, sender, receiver))
+    receiver, sender, vector, image = (values[order] for values in (receiver, sender, vector, image))
+    reverse = np.lexsort((*-image.T, receiver, sender))  # sorted in the same way by what the other direction is called
+    return Edges(types, np.stack([sender, receiver]), vector, reverse)
+
+
 class _Liquid(Calculator):
-    """Base: of periodic, orthorhombic boxes with A as hydrogen and B as helium, as ``Configuration.to_ase`` has it."""
+    """Base, with A as hydrogen and B as helium, as ``Configuration.to_ase`` has it."""
 
     implemented_properties = ["energy", "energies", "free_energy", "forces", "stress"]  # noqa: RUF012  # as ASE has it
 
@@ -30,20 +77,39 @@ class _Liquid(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         bare = ase.Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=self.atoms.pbc)
-        configuration = Configuration.from_ase(bare)
-        energies, forces, virial = self.computed(configuration)
-        stress = (virial + virial.T) / (2 * np.prod(configuration.box))
+        reach = self.reach()
+        simple = bare.pbc.all() and bare.cell.orthorhombic and np.count_nonzero(bare.cell.array) == 3
+        if reach is None or (simple and bare.cell.lengths().min() >= 2 * reach):
+            energies, forces, virial = self.computed(Configuration.from_ase(bare))
+        else:
+            energies, forces, virial = self.computed_of_edges(edges_with_images(bare, reach))
+        if not np.isfinite(energies).all():
+            worst = int(np.flatnonzero(~np.isfinite(energies))[0])
+            raise ValueError(
+                f"particle {worst} has an energy of {energies[worst]}; expected finite energies: "
+                "are two particles at the same place?"
+            )
         self.results = {
             "energy": float(energies.sum()),
             "free_energy": float(energies.sum()),
             "energies": energies,
             "forces": forces,
-            "stress": stress.ravel()[[0, 4, 8, 5, 2, 1]],
         }
+        if bare.cell.rank == 3:
+            stress = (virial + virial.T) / (2 * bare.cell.volume)
+            self.results["stress"] = stress.ravel()[[0, 4, 8, 5, 2, 1]]
+
+    def reach(self) -> float | None:
+        """Distance beyond which particles do not feel each other, sigma_AA; None for simple boxes alone."""
+        return None
 
     def computed(self, configuration: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Energies (N,), forces (N, 3) and the energy's derivative by a strain of the box (3, 3)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to compute: define computed")
+
+    def computed_of_edges(self, edges: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The same from edges, for cells that a configuration cannot have."""
+        raise NotImplementedError(f"{type(self).__name__} has a reach: define computed_of_edges, too")
 
 
 class KobAndersen(_Liquid):
@@ -67,12 +133,28 @@ class KobAndersen(_Liquid):
         super().__init__(**keywords)
         self.truncation = check_potential(potential)
 
+    def reach(self) -> float:
+        """The longest cutoff of the three kinds of pairs."""
+        return float(cutoffs(self.truncation).max())
+
     def computed(self, configuration: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See the base class; raises ``ValueError`` if the box is shorter than twice the cutoff."""
+        """See the base class."""
         positions, box = (torch.tensor(v, dtype=torch.float64) for v in (configuration.positions, configuration.box))
         types = torch.tensor(configuration.types, dtype=torch.int64)
         energies, forces, virial = interactions(positions, types, box, self.truncation)
         return energies.numpy(), forces.numpy(), virial.numpy()
+
+    def computed_of_edges(self, edges: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See the base class."""
+        types = torch.tensor(edges.types, dtype=torch.int64)
+        (sender, receiver), vector = torch.as_tensor(edges.edge_index), torch.as_tensor(edges.vector)
+        distance = torch.linalg.vector_norm(vector, dim=1)
+        pair = (distance, types[receiver], types[sender], self.truncation)
+        slope = pair_energy(*pair, differentiate=True)
+        pull = (slope / distance)[:, None] * vector  # each pair is there twice, once for each of the two
+        energies = vector.new_zeros(len(types)).index_add(0, receiver, 0.5 * pair_energy(*pair))
+        forces = vector.new_zeros(len(types), 3).index_add(0, receiver, pull)
+        return energies.numpy(), forces.numpy(), (0.5 * vector.T @ pull).numpy()
 
 
 class LearnedPotential(_Liquid):
@@ -87,9 +169,31 @@ class LearnedPotential(_Liquid):
         super().__init__(**keywords)
         self.potential = potential.eval()
 
+    def reach(self) -> float:
+        """The cutoff of the network's neighborhoods."""
+        return self.potential.config.cutoff
+
     def computed(self, configuration: Configuration) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See the base class; raises ``ValueError`` if the box is shorter than twice the cutoff."""
-        graph = self.potential.graph(configuration)
+        """See the base class."""
+        return self._of_graph(self.potential.graph(configuration))
+
+    def computed_of_edges(self, edges: Edges) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """See the base class."""
+        like = self.potential.target_mean
+        graph = NeighborGraph(
+            x=torch.eye(len(TYPE_NAMES), dtype=like.dtype)[edges.types],
+            types=torch.as_tensor(edges.types),
+            num_nodes=len(edges.types),
+            cutoff=self.potential.config.cutoff,
+            inputs="thermal",
+            edge_index=torch.as_tensor(edges.edge_index),
+            vector=torch.as_tensor(edges.vector, dtype=like.dtype),
+            reverse=torch.as_tensor(edges.reverse),
+            walk_index=torch.arange(len(edges.types)),
+        )
+        return self._of_graph(graph.to(like.device))
+
+    def _of_graph(self, graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         vector = graph.vector.detach().requires_grad_()
         energy = self.potential.energies(graph, vector)
         (slope,) = torch.autograd.grad(energy.sum(), vector)

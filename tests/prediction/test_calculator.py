@@ -1,13 +1,19 @@
 """Potentials as ASE calculators: ASE's own finite differences, trajectories, optimizers and dynamics."""
 
+import types
+
 import ase.io
 import numpy as np
 import pytest
 import torch
 from ase import units
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import FIRE
+from ase.test.calculator import test_fd as ase_differences
+from ase.test.calculator import test_traj as ase_files
 
 import glasslit as gl
 from glasslit.liquid.kob_andersen import POTENTIALS
@@ -53,29 +59,136 @@ def test_forces_and_stress_are_ase_s_finite_differences(few, name):
     numerical = calculate_numerical_forces(few, eps=1e-6, iatoms=some)
     assert np.abs(found[some] - numerical).max() < 1e-5 * np.abs(found).max()
     stress = few.get_stress()
-    differences = numerical_stress(few)
-    assert np.abs(stress[:3] - differences).max() < 1e-4 * np.abs(stress).max()
+    assert np.abs(stress - calculate_numerical_stress(few, eps=1e-6)).max() < 1e-4 * np.abs(stress).max()
 
 
-def numerical_stress(atoms, eps=1e-6):
-    """The diagonal alone: ASE's own function shears the box, too, which here is refused."""
-    found = []
-    for axis in range(3):
-        energies = []
-        for sign in (1, -1):
-            strained, cell = atoms.copy(), atoms.cell.array.copy()
-            cell[axis, axis] *= 1 + sign * eps
-            strained.set_cell(cell, scale_atoms=True)
-            strained.calc = atoms.calc
-            energies.append(strained.get_potential_energy())
-        found.append((energies[0] - energies[1]) / (2 * eps * atoms.get_volume()))
-    return np.array(found)
+@pytest.mark.parametrize("name", CALCULATORS)
+class TestAseSOwnTests:
+    """The functions of ASE's test suite that hold for any calculator, with ours in the place of theirs.
+
+    The others name a program or a molecule, or begin with numbers of one potential.
+    """
+
+    @pytest.mark.parametrize("function", ["test_fd", "test_analytical_forces", "test_analytical_stress"])
+    def test_differences(self, name, function, monkeypatch):
+        monkeypatch.setattr(ase_differences, "EMT", CALCULATORS[name])
+        getattr(ase_differences, function)(cluster(periodic=True))
+
+    def test_differences_see_a_wrong_force(self, name, monkeypatch):
+        def wrong():
+            calculator = CALCULATORS[name]()
+            right = calculator.computed_of_edges
+
+            def computed_of_edges(edges):
+                energies, forces, virial = right(edges)
+                return energies, 1.0001 * forces, virial
+
+            calculator.computed_of_edges = computed_of_edges
+            return calculator
+
+        monkeypatch.setattr(ase_differences, "EMT", wrong)
+        with pytest.raises(AssertionError):
+            ase_differences.test_fd(cluster(periodic=True))
+
+    def test_files(self, name, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(ase_files, "molecule", lambda _: cluster(periodic=False))
+        factory = types.SimpleNamespace(calc=CALCULATORS[name])
+        ase_files.test_h2_traj(factory, tmp_path)
 
 
-def test_a_sheared_box_is_refused(few):
+def cluster(periodic):
+    """A crystal of four particles with its corners loosened, in a sheared cell that is much shorter than a cutoff."""
+    side = 1.5
+    atoms = ase.Atoms(
+        [1, 1, 2, 1],
+        side * np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]),
+        cell=[[side, 0, 0], [0.2, side, 0], [0.1, -0.15, side]],
+        pbc=periodic,
+    )
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+class TestAnyCell:
+    """Neighbors by ASE's list: the same liquid, described in another way, has the same energies and forces."""
+
+    @pytest.fixture(params=CALCULATORS)
+    def calculator(self, request):
+        return CALCULATORS[request.param]()
+
+    def results(self, atoms, calculator):
+        atoms = atoms.copy()
+        atoms.calc = calculator
+        found = atoms.get_potential_energies(), atoms.get_forces(), atoms.get_stress()
+        return [value.copy() for value in found]
+
+    def same(self, found, expected):
+        for one, other in zip(found, expected, strict=True):
+            assert np.abs(one - other).max() < 1e-9 * np.abs(other).max()
+
+    def test_the_same_lattice_by_a_sheared_cell(self, few, calculator):
+        expected = self.results(few, calculator)
+        cell = few.cell.array.copy()
+        cell[1] += cell[0]
+        cell[2] -= cell[1]
+        few.set_cell(cell)
+        self.same(self.results(few, calculator), expected)
+        cell[1, 0] += 0.02  # and another lattice has others
+        few.set_cell(cell)
+        with pytest.raises(AssertionError):
+            self.same(self.results(few, calculator), expected)
+
+    def test_a_short_cell_is_its_copies(self, calculator):
+        atoms = cluster(periodic=True)
+        energies, forces, stress = self.results(atoms, calculator)
+        copies = atoms.repeat((4, 3, 5))
+        found = self.results(copies, calculator)
+        self.same(found, [np.tile(energies, 60), np.tile(forces, (60, 1)), stress])
+
+    def test_a_cluster_is_a_liquid_with_empty_space(self, calculator):
+        atoms = cluster(periodic=False)
+        lone = self.results(atoms, calculator)
+        atoms.set_cell(np.diag([9.0, 10.0, 11.0]))
+        atoms.pbc = True
+        wide = self.results(atoms, calculator)
+        self.same(lone[:2], wide[:2])
+
+    def test_no_cell_no_stress(self, calculator):
+        atoms = cluster(periodic=False)
+        atoms.cell[:] = 0
+        atoms.calc = calculator
+        assert np.isfinite(atoms.get_forces()).all()
+        with pytest.raises(PropertyNotImplementedError):
+            atoms.get_stress()
+
+    def test_a_box_that_relaxes(self, calculator):
+        atoms = cluster(periodic=True)
+        atoms.calc = calculator
+        before = atoms.get_potential_energy()
+        FIRE(FrechetCellFilter(atoms), logfile=None, maxstep=0.01).run(fmax=1e-6, steps=20)
+        assert atoms.get_potential_energy() < before
+        assert abs(atoms.cell.array[1, 0] - 0.2) > 1e-6  # angles changed, too
+
+    def test_refused(self, calculator):
+        atoms = cluster(periodic=True)
+        atoms.calc = calculator
+        atoms.cell[2] = 0
+        with pytest.raises(ValueError, match="expected a cell vector along each periodic direction"):
+            atoms.get_forces()
+        atoms = cluster(periodic=False)
+        atoms.calc = calculator
+        atoms.numbers[0] = 14
+        with pytest.raises(ValueError, match=r"expected 1 \(type A\) and 2 \(type B\)"):
+            atoms.get_forces()
+
+
+def test_particles_at_the_same_place_are_named(few):
+    few.positions[3] = few.positions[70]
+    few.pbc = False
     few.calc = KobAndersen()
-    with pytest.raises(ValueError, match="expected a periodic, orthorhombic box"):
-        calculate_numerical_stress(few)
+    with pytest.raises(ValueError, match=r"particle 3 has an energy of .* at the same place"):
+        few.get_potential_energy()
 
 
 @pytest.mark.parametrize("name", CALCULATORS)
