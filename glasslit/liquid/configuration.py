@@ -7,6 +7,7 @@ shapes, units, finiteness and particle types are validated here and nowhere else
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -268,7 +269,8 @@ class Configuration:
         displacements and half-ensembles, (N, 6T) for covariances; the rest into ``atoms.info``. Extended XYZ keeps all
         of it, with eight decimals. ASE's own formats do not: ``.traj`` drops the arrays, propensity and ids among them,
         and ``.json`` and ``.db`` drop ``atoms.info`` as well, without a warning (ASE 3.29,
-        ``findings/ase_traj_arrays.sh``).
+        ``findings/ase_traj_arrays.sh``). ``info["arrays"]`` names the arrays, so that :meth:`from_ase` sees what is
+        gone.
         """
         atoms = ase.Atoms(numbers=self.types + 1, positions=self.positions, cell=self.box, pbc=True)
         for field, axis in _PARTICLE_AXIS.items():
@@ -279,6 +281,9 @@ class Configuration:
         if self.ids is not None:
             atoms.set_array("id", self.ids)
         atoms.info["writer"] = WRITER
+        own = [name for name in atoms.arrays if name not in ("numbers", "positions")]
+        if own:
+            atoms.info["arrays"] = " ".join(own)
         for field in _OF_ALL:
             value = getattr(self, field)
             if value is None or np.size(value) == 0 or str(value) == "":  # "name=" would swallow the word after it
@@ -289,6 +294,8 @@ class Configuration:
     @classmethod
     def from_ase(cls, atoms: ase.Atoms, **fields_: Any) -> Configuration:
         """The reverse of :meth:`to_ase`; further fields are given by name.
+
+        Warns where arrays of :meth:`to_ase` are gone, as after ASE's ``.traj``.
 
         Raises
         ------
@@ -301,6 +308,13 @@ class Configuration:
                 f"an ASE cell {cell.tolist()} with pbc {atoms.pbc.tolist()}; expected a periodic, orthorhombic box"
             )
         types = types_of(atoms.numbers)
+        gone = [name for name in str(atoms.info.get("arrays", "")).split() if name not in atoms.arrays]
+        if gone:
+            warnings.warn(
+                f"these Atoms came from a configuration with {', '.join(gone)}, and have them no more; ASE's .traj "
+                "drops them: use extended XYZ, or glasslit.save",
+                stacklevel=2,
+            )
         found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}
         for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
             if field in found:  # a single row comes back from a file without its first axis

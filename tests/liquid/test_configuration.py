@@ -1,3 +1,5 @@
+import warnings
+
 import ase.io
 import numpy as np
 import pytest
@@ -75,6 +77,20 @@ def test_extended_xyz_keeps_the_labels_that_formats_of_ase_drop(liquid, tmp_path
         ase.io.write(tmp_path / f"a{suffix}", atoms)
         back = ase.io.read(tmp_path / f"a{suffix}")
         assert ("propensity" in back.arrays, "temperature" in back.info) == (labels, info), suffix
+
+
+def test_labels_that_a_file_dropped_are_missed(liquid, tmp_path):
+    ase.io.write(tmp_path / "a.traj", liquid.to_ase())
+    with pytest.warns(UserWarning, match=r"with inherent_positions, .*propensity.*have them no more; ASE's \.traj"):
+        back = Configuration.from_ase(ase.io.read(tmp_path / "a.traj"))
+    assert back.propensity is None
+    ase.io.write(tmp_path / "a.extxyz", liquid.to_ase())
+    bare = random_liquid(50).replace(propensity=None, propensity_half=None, times=())
+    ase.io.write(tmp_path / "b.traj", bare.to_ase())  # nothing to drop, nothing to say
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Configuration.from_ase(ase.io.read(tmp_path / "a.extxyz"))
+        Configuration.from_ase(liquid.to_ase())
 
 
 def test_ase_box_that_is_not_a_periodic_cuboid_is_refused(liquid):
