@@ -73,6 +73,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     add("--potential", choices=POTENTIALS, default="force-shifted", help="truncation (default: %(default)s)")
     add("--engine", choices=ENGINES, default="auto", help="what simulates (default: the fastest here)")
     add("--seed", type=int, default=0, help="of all velocities (default: 0)")
+    add("--covariance", action="store_true", help="keep the covariance of each displacement over the runs, too")
     add("--workers", type=int, help="pieces of work side by side (default: one per core)")
 
 

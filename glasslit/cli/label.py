@@ -20,9 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, required=True, help="the .h5 file to write")
     parser.add_argument("-T", "--temperature", type=float, required=True, help="which of the data's temperatures")
     parser.add_argument("--split", choices=["train", "val", "test"], help="one split only (default: all)")
-    parser.add_argument(
-        "--covariance", action="store_true", help="keep the covariance of each displacement over the runs, too"
-    )
     add_runs(parser)
 
 

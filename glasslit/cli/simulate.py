@@ -87,6 +87,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
             potential=arguments.potential,
             engine=arguments.engine,
             seed=arguments.seed,
+            covariance=arguments.covariance,
         )
         work += factory.orders(starts, recipe, arguments.configurations, folder, held_out=tuple(arguments.hold_out))
     with ExitStack() as stack:

@@ -91,7 +91,7 @@ def required(configuration: Configuration, field: str) -> np.ndarray:
         if field.startswith(("propensity", "mean")):
             mend = "use labelled data"
         elif field.startswith("displacement_covariance"):
-            mend = "`glasslit label --covariance` keeps it, or from_isoconfigurational(..., covariance=True)"
+            mend = "`glasslit label --covariance` keeps it (or `simulate`), or from_isoconfigurational(covariance=True)"
         raise ValueError(f"{configuration!r} has no {field}; expected it here: {mend}")
     return value
 

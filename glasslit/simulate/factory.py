@@ -59,6 +59,7 @@ class Recipe:
     potential : truncation, one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
     engine : one of :data:`glasslit.simulate.engines.ENGINES`
     seed : of all velocities
+    covariance : whether labels have the covariance of each displacement over the runs, too
 
     Raises
     ------
@@ -75,6 +76,7 @@ class Recipe:
     potential: str = "force-shifted"
     engine: str = "auto"
     seed: int = 0
+    covariance: bool = False
 
     def __post_init__(self) -> None:
         check_potential(self.potential)
@@ -216,7 +218,8 @@ def produce(work: Sequence[Order]) -> list[Path]:
             job = (starts, recipe.times, recipe.n_trajectories, [order.folder for order in left])
             for _ in label(*job, seed=recipe.seed, engine=engine):
                 pass
-            for order, finished in zip(left, collect(*job, seed=recipe.seed, engine=engine), strict=True):
+            labelled = collect(*job, seed=recipe.seed, engine=engine, covariance=recipe.covariance)
+            for order, finished in zip(left, labelled, strict=True):
                 save(order.part, [finished], name=order.folder.name)
         except RuntimeError as error:
             raise RuntimeError(f"{', '.join(order.folder.name for order in left)}: {error}") from None
@@ -226,6 +229,8 @@ def produce(work: Sequence[Order]) -> list[Path]:
 def _claim(order: Order) -> None:
     """Refuse a folder that was begun with other settings."""
     recipe = {name: value for name, value in asdict(order.recipe).items() if name != "engine"}
+    if not order.recipe.covariance:
+        del recipe["covariance"]  # came later: without it, a folder is what it was
     told = {"recipe": recipe, "seed": order.seed, "start": _content(order.start)}
     path, text = order.folder / "recipe.json", json.dumps(told, indent=1)
     if not path.is_file():

@@ -59,3 +59,20 @@ def test_the_command_killed_goes_on_with_the_same_result(starts, tmp_path, capsy
     assert all(p.stat().st_mtime_ns == at for p, at in kept.items())
     cli.main([*words, str(tmp_path / "whole.h5")])
     assert content(tmp_path / "killed.h5") == content(tmp_path / "whole.h5")
+
+
+def test_covariances_are_kept_where_they_are_asked_for(starts, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("glasslit.simulate.factory.ProcessPoolExecutor", InThreads)
+    gl.save(tmp_path / "starts.h5", starts)
+    words = f"simulate --starts {tmp_path}/starts.h5 -T 0.9 --tau-alpha 4 --times 0.05 --equilibrate 0 --workers 1"
+    words = f"{words} --configurations 3 --hold-out 1 1 --trajectories 4 -o".split()
+    cli.main([*words, str(tmp_path / "plain.h5")])
+    cli.main([*words, str(tmp_path / "whole.h5"), "--covariance"])
+    plain, whole = (gl.load(tmp_path / f"{name}.h5")[0] for name in ("plain", "whole"))
+    assert plain.displacement_covariance is None
+    assert "covariance" not in (tmp_path / "plain.pieces" / "T0.90-0000" / "recipe.json").read_text()
+    assert whole.displacement_covariance.shape == (1, plain.n_particles, 6)
+    assert whole.replace(displacement_covariance=None, displacement_covariance_half=None).hash() == plain.hash()
+    with pytest.raises(SystemExit):  # pieces without covariances do not pass for pieces with them
+        cli.main([*words, str(tmp_path / "other.h5"), "--folder", str(tmp_path / "plain.pieces"), "--covariance"])
+    assert "was begun with other settings" in capsys.readouterr().err
