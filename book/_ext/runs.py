@@ -79,6 +79,8 @@ GROUPS = {
     "left_out/": ("A time left out", ["one_decoder"]),
     "several_T/": ("Several temperatures", ["one_decoder"]),
     "smooth/": ("Terms against over-smoothing", ["smoothness"]),
+    "pretrain/": ("Pretraining without labels", ["without_labels"]),
+    "ridge_T/": ("Ridge at other temperatures", ["against_the_field"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": (
         "Other temperatures",
