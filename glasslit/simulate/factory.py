@@ -216,8 +216,7 @@ def produce(work: Sequence[Order]) -> list[Path]:
         try:
             starts = settle(left, engine) if recipe.segments else [order.start for order in left]
             job = (starts, recipe.times, recipe.n_trajectories, [order.folder for order in left])
-            for _ in label(*job, seed=recipe.seed, engine=engine):
-                pass
+            list(label(*job, seed=recipe.seed, engine=engine))  # all that it yields is how far it is
             labelled = collect(*job, seed=recipe.seed, engine=engine, covariance=recipe.covariance)
             for order, finished in zip(left, labelled, strict=True):
                 save(order.part, [finished], name=order.folder.name)
@@ -227,10 +226,8 @@ def produce(work: Sequence[Order]) -> list[Path]:
 
 
 def _claim(order: Order) -> None:
-    """Refuse a folder that was begun with other settings."""
-    recipe = {name: value for name, value in asdict(order.recipe).items() if name != "engine"}
-    if not order.recipe.covariance:
-        del recipe["covariance"]  # came later: without it, a folder is what it was
+    """Refuse a folder that was begun with other settings; the covariance came later, and counts if it is asked for."""
+    recipe = {k: v for k, v in asdict(order.recipe).items() if k != "engine" and (k, v) != ("covariance", False)}
     told = {"recipe": recipe, "seed": order.seed, "start": _content(order.start)}
     path, text = order.folder / "recipe.json", json.dumps(told, indent=1)
     if not path.is_file():
