@@ -308,11 +308,12 @@ class Configuration:
                 f"an ASE cell {cell.tolist()} with pbc {atoms.pbc.tolist()}; expected a periodic, orthorhombic box"
             )
         types = types_of(atoms.numbers)
-        gone = [name for name in str(atoms.info.get("arrays", "")).split() if name not in atoms.arrays]
+        had = str(atoms.info.get("arrays", "")).split() if atoms.info.get("writer") == WRITER else []
+        gone = [name for name in had if name not in atoms.arrays and name not in fields_]
         if gone:
             warnings.warn(
-                f"these Atoms came from a configuration with {', '.join(gone)}, and have them no more; ASE's .traj "
-                "drops them: use extended XYZ, or glasslit.save",
+                f"these Atoms came from a configuration with {', '.join(gone)}, and have them no more; a file of ASE's "
+                "own, such as .traj, drops them: use extended XYZ, or glasslit.save",
                 stacklevel=2,
             )
         found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}

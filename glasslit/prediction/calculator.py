@@ -4,7 +4,8 @@ ASE's optimizers, thermostats and integrators then run on either. Its units of e
 epsilon_AA, sigma_AA and m; its unit of time, sqrt(u Angstrom^2 / eV), for the Lennard-Jones time. Set masses to 1.
 
 Any cell will do. In a periodic, orthorhombic box that is at least twice as long as the cutoff, neighbors are found as
-everywhere in the package; in a sheared or shorter cell, and in a cluster, by ASE's own list with all periodic images.
+everywhere in the package; in a sheared or shorter cell, and in a cluster, by ASE's own list with all periodic images,
+which takes several times as long.
 """
 
 from __future__ import annotations
@@ -52,11 +53,11 @@ def edges_with_images(atoms: ase.Atoms, cutoff: float) -> Edges:
         If an atomic number is not 1 (A) or 2 (B), or the atoms are periodic along a cell vector of length zero.
     """
     types = types_of(atoms.numbers)
-    empty = atoms.pbc & (np.linalg.norm(atoms.cell.array, axis=1) == 0)
-    if empty.any():
+    there = np.linalg.norm(atoms.cell.array, axis=1) > 0
+    if (atoms.pbc & ~there).any() or np.linalg.matrix_rank(atoms.cell.array) < there.sum():
         raise ValueError(
             f"atoms with pbc {atoms.pbc.tolist()} in a cell {atoms.cell.array.tolist()}; expected a cell vector along "
-            "each periodic direction: set pbc to False there, or set the cell"
+            "each periodic direction, and vectors that are independent: set pbc to False there, or set the cell"
         )
     receiver, sender, vector, image = neighbor_list("ijDS", atoms, cutoff)
     order = np.lexsort((*image.T, sender, receiver))
@@ -77,17 +78,26 @@ class _Liquid(Calculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         bare = ase.Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=self.atoms.pbc)
-        reach = self.reach()
-        simple = bare.pbc.all() and bare.cell.orthorhombic and np.count_nonzero(bare.cell.array) == 3
-        if reach is None or (simple and bare.cell.lengths().min() >= 2 * reach):
+        if not len(bare):
+            raise ValueError("no particles; expected at least one")
+        for name, value in (("positions", bare.positions), ("the cell", bare.cell.array)):
+            if not np.isfinite(value).all():  # ASE's list leaves such particles out without a word
+                place = np.argwhere(~np.isfinite(value))[0].tolist()
+                raise ValueError(
+                    f"{name} of the atoms: {value[tuple(place)]} at {place}; expected finite numbers: "
+                    "is the time step too long?"
+                )
+        reach, edges = self.reach(), np.diag(bare.cell.array)
+        simple = bare.pbc.all() and np.array_equal(bare.cell.array, np.diag(edges)) and edges.min() > 0
+        if reach is None or (simple and edges.min() >= 2 * reach):
             energies, forces, virial = self.computed(Configuration.from_ase(bare))
         else:
             energies, forces, virial = self.computed_of_edges(edges_with_images(bare, reach))
-        if not np.isfinite(energies).all():
-            worst = int(np.flatnonzero(~np.isfinite(energies))[0])
+        bad = np.flatnonzero(~(np.isfinite(energies) & np.isfinite(forces).all(axis=1)))
+        if len(bad):
             raise ValueError(
-                f"particle {worst} has an energy of {energies[worst]}; expected finite energies: "
-                "are two particles at the same place?"
+                f"particle {bad[0]} has an energy of {energies[bad[0]]} and a force of {forces[bad[0]].tolist()}; "
+                "expected finite ones: are two particles at the same place, or is the time step too long?"
             )
         self.results = {
             "energy": float(energies.sum()),

@@ -81,7 +81,7 @@ def test_extended_xyz_keeps_the_labels_that_formats_of_ase_drop(liquid, tmp_path
 
 def test_labels_that_a_file_dropped_are_missed(liquid, tmp_path):
     ase.io.write(tmp_path / "a.traj", liquid.to_ase())
-    with pytest.warns(UserWarning, match=r"with inherent_positions, .*propensity.*have them no more; ASE's \.traj"):
+    with pytest.warns(UserWarning, match=r"with inherent_positions, .*propensity.*have them no more; .* \.traj"):
         back = Configuration.from_ase(ase.io.read(tmp_path / "a.traj"))
     assert back.propensity is None
     ase.io.write(tmp_path / "a.extxyz", liquid.to_ase())
@@ -91,6 +91,12 @@ def test_labels_that_a_file_dropped_are_missed(liquid, tmp_path):
         warnings.simplefilter("error")
         Configuration.from_ase(ase.io.read(tmp_path / "a.extxyz"))
         Configuration.from_ase(liquid.to_ase())
+        atoms = liquid.to_ase()
+        del atoms.arrays["propensity"]
+        Configuration.from_ase(atoms, propensity=liquid.propensity)  # given by name
+        foreign = bare.to_ase()
+        foreign.info |= {"writer": "another", "arrays": "a note"}
+        Configuration.from_ase(foreign)
 
 
 def test_ase_box_that_is_not_a_periodic_cuboid_is_refused(liquid):

@@ -170,7 +170,29 @@ class TestAnyCell:
         assert atoms.get_potential_energy() < before
         assert abs(atoms.cell.array[1, 0] - 0.2) > 1e-6  # angles changed, too
 
+    def test_a_left_handed_cell_is_the_same_lattice(self, few, calculator):
+        expected = self.results(few, calculator)
+        few.cell[2] *= -1
+        self.same(self.results(few, calculator), expected)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    def test_what_is_not_finite_is_refused(self, calculator, value):
+        for periodic in (True, False):
+            atoms = cluster(periodic)
+            atoms.calc = calculator
+            atoms.positions[2, 1] = value
+            with pytest.raises(ValueError, match=r"positions of the atoms: (nan|inf) at \[2, 1\]; expected finite"):
+                atoms.get_potential_energy()
+
     def test_refused(self, calculator):
+        empty = ase.Atoms(cell=[9, 9, 9], pbc=True, calculator=calculator)
+        with pytest.raises(ValueError, match="no particles"):
+            empty.get_potential_energy()
+        flat = cluster(periodic=True)
+        flat.cell[2] = flat.cell[1]
+        flat.calc = calculator
+        with pytest.raises(ValueError, match="vectors that are independent"):
+            flat.get_potential_energy()
         atoms = cluster(periodic=True)
         atoms.calc = calculator
         atoms.cell[2] = 0
