@@ -41,8 +41,14 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, color: Any, 
     axis.plot(x, np.median(values, axis=0), look, ms=4, color=color, label=label)
 
 
-def gain_text(gain: Any, k: int = 0) -> str:
+def gain_text(gain: Any, k: int = 0, tick: bool = True) -> str:
     """A :class:`~glasslit.learning.stored.Gain` at its k-th time, with its error and a tick where the rule decides it.
+
+    Parameters
+    ----------
+    gain : of several trainings
+    k : which of its times
+    tick : False inside a sentence, which says itself what is decided
 
     Examples
     --------
@@ -50,8 +56,8 @@ def gain_text(gain: Any, k: int = 0) -> str:
     >>> print(gain_text(Gain(np.ones(1), np.full((3, 1), 0.03), np.full(1, 0.03), np.full(1, 0.01))))
     +0.030 ± 0.010 ✓
     """
-    tick = "\N{NO-BREAK SPACE}✓" if gain.decided[k] else ""
-    return f"{gain.mean[k]:+.3f} ±\N{NO-BREAK SPACE}{gain.error[k]:.3f}{tick}"
+    mark = "\N{NO-BREAK SPACE}✓" if tick and gain.decided[k] else ""
+    return f"{gain.mean[k]:+.3f} ±\N{NO-BREAK SPACE}{gain.error[k]:.3f}{mark}"
 
 
 @dataclass(frozen=True)
