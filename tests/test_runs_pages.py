@@ -77,6 +77,15 @@ def test_what_is_said_of_a_run_stands_in_its_notebook_and_card(runs):
         assert all(run.about()[key] is not None for key in ("configurations", "epochs", "minutes", "T"))
 
 
+def test_what_else_a_run_was_given_stands_on_its_page(runs):
+    found = runs.found_runs(BOOK / "runs")
+    line = runs.one_line(found["pretrain/E_IS-ntrain1-epochs360-seed0"])
+    assert line.endswith("; also given: pretrain = E_IS, pretrain_epochs = 30.")
+    assert "also given" not in runs.one_line(found["T0.44"])
+    other = runs.also_given(found["body/layers1-channels4-lmax2-products3-attentionFalse-seed0"])
+    assert sorted(other) == ["attention = False", "channels = 4", "products = 3"]
+
+
 KEPT = ("T0.44", "depth/depth1-seed0", "standard-thermal+E_IS-T0.56")
 
 
@@ -169,7 +178,12 @@ def test_a_ceiling_is_added_once_and_only_beside_its_own_labels(tmp_path):
         del scores["ceiling_within"]
     path.write_text(json.dumps(old))
     assert add.add(path)
-    assert path.read_bytes() == stored
+    again = json.loads(path.read_bytes())
+    assert list(again) == list(json.loads(stored))
+    for kind, scores in json.loads(stored)["test"].items():
+        assert list(again["test"][kind]) == list(scores)
+        for key, values in scores.items():  # the last bits are the processor's, which adds in an order of its own
+            assert again["test"][kind][key] == pytest.approx(values, rel=1e-12)
     old["test"]["B"]["ceiling"][0] += 0.001
     path.write_text(json.dumps(old))
     with pytest.raises(AssertionError, match="these are not its labels"):

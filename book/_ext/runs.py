@@ -377,6 +377,29 @@ def stamp(run):
     )
 
 
+TOLD = {
+    "T",
+    "data",
+    "inputs",
+    "network",
+    "preset",
+    "layers",
+    "l_max",
+    "n_train",
+    "epochs",
+    "seed",
+    "out",
+    "pictures",
+}
+"""Parameters that the line about a run tells by other means, or that change nothing in what it learns."""
+
+
+def also_given(run):
+    """Further parameters that the run was given, as one types them."""
+    given = run.executed["metadata"]["papermill"]["parameters"]
+    return [f"{k} = {v}" for k, v in given.items() if k not in TOLD]
+
+
 def one_line(run):
     about, best = run.about(), best_of(run.history)
     size = [f"{about['layers']} layers"] if about["layers"] else []
@@ -392,6 +415,8 @@ def one_line(run):
         f"{about['epochs']} epochs, the best on validation (number {best['epoch']:.0f}) kept",
         f"{about['minutes']:.1f} min",
     ]
+    if more := also_given(run):
+        parts.append(f"also given: {', '.join(more)}")
     return "; ".join(parts) + "."
 
 
@@ -497,6 +522,7 @@ def row_of(app, here, run):
             value = of_a[key][at] if key in of_a else None
             row[f"A particles, {when} time", key] = cell(value)
     row |= {(" ", column): value for column, value in cells.items()}
+    row[" ", "also given"] = cell(", ".join(also_given(run)) or None)
     row[" ", "sweep"] = cell(GROUPS[run.group][0])
     row[" ", "date"] = cell(run.card["date"][:10])
     row[" ", "revision"] = cell(run.card["git_revision"][:7])

@@ -83,7 +83,8 @@ def read_trajectory(
     -----
     UserWarning
         Once for a file: if it has no ids, so that particles are told apart by their rows; if time steps do not
-        increase; if columns of it mean nothing without something that was lost.
+        increase; if columns of it mean nothing without something that was lost; if it is a file of ASE's own that
+        dropped the labels or ids of a configuration.
 
     Examples
     --------

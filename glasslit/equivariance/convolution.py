@@ -226,7 +226,9 @@ class SE3Convolution(nn.Module):
         self.irreps_out = irreps(channels, l_max)
         self.kernel = kernel
         self.radial = radial_mlp(n_basis, hidden, self.coupling.n_weights, dropout)
-        self.mixing = o3.Linear(self.coupling.irreps_out, self.irreps_out)
+        # Its weights are used below and its own program is not, so it need not be searched for the best order of sums:
+        # that took two thirds of the time in which a network is made or loaded.
+        self.mixing = o3.Linear(self.coupling.irreps_out, self.irreps_out, _optimize_einsums=False)
         self.factors = tuple((float(p.path_weight), math.prod(p.path_shape)) for p in self.mixing.instructions)
         # Columns are e3nn's, copy by copy; products come component by component.
         parts = torch.arange(self.irreps_out.dim).split([kind.dim for kind in self.irreps_out])

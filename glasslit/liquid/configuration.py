@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -308,14 +308,8 @@ class Configuration:
                 f"an ASE cell {cell.tolist()} with pbc {atoms.pbc.tolist()}; expected a periodic, orthorhombic box"
             )
         types = types_of(atoms.numbers)
-        had = str(atoms.info.get("arrays", "")).split() if atoms.info.get("writer") == WRITER else []
-        gone = [name for name in had if name not in atoms.arrays and name not in fields_]
-        if gone:
-            warnings.warn(
-                f"these Atoms came from a configuration with {', '.join(gone)}, and have them no more; a file of ASE's "
-                "own, such as .traj, drops them: use extended XYZ, or glasslit.save",
-                stacklevel=2,
-            )
+        if (told := lost_arrays(atoms, fields_)) is not None:
+            warnings.warn(f"these Atoms {told}", stacklevel=2)
         found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}
         for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
             if field in found:  # a single row comes back from a file without its first axis
@@ -330,6 +324,18 @@ class Configuration:
                 shape = shapes.get(field, value.shape[1:])
                 found[field] = np.moveaxis(value.reshape(len(atoms), *shape), 0, axis)
         return cls(positions=atoms.positions, types=types, box=np.diag(cell), **(found | fields_))
+
+
+def lost_arrays(atoms: ase.Atoms, given: Collection[str] = ()) -> str | None:
+    """What says which arrays of :meth:`Configuration.to_ase` are gone, but for those given anew; None if none are."""
+    had = str(atoms.info.get("arrays", "")).split() if atoms.info.get("writer") == WRITER else []
+    gone = [name for name in had if name not in atoms.arrays and name not in given]
+    if not gone:
+        return None
+    return (
+        f"came from a configuration with {', '.join(gone)}, and have them no more; a file of ASE's own, such as .traj, "
+        "drops them: use extended XYZ, or glasslit.save"
+    )
 
 
 def types_of(numbers: np.ndarray) -> np.ndarray:

@@ -41,6 +41,18 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, color: Any, 
     axis.plot(x, np.median(values, axis=0), look, ms=4, color=color, label=label)
 
 
+def signed_text(value: float, error: float, decided: bool = False) -> str:
+    """A difference with its sign and its error, and a tick where a rule decides it; it never breaks across lines.
+
+    Examples
+    --------
+    >>> print(signed_text(-0.0304, 0.01, decided=True))
+    −0.030 ± 0.010 ✓
+    """
+    mark = " ✓" if decided else ""
+    return f"{value:+.3f} ± {error:.3f}{mark}".replace("-", "\N{MINUS SIGN}").replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def gain_text(gain: Any, k: int = 0, tick: bool = True) -> str:
     """A :class:`~glasslit.learning.stored.Gain` at its k-th time, with its error and a tick where the rule decides it.
 
@@ -56,8 +68,7 @@ def gain_text(gain: Any, k: int = 0, tick: bool = True) -> str:
     >>> print(gain_text(Gain(np.ones(1), np.full((3, 1), 0.03), np.full(1, 0.03), np.full(1, 0.01))))
     +0.030 ± 0.010 ✓
     """
-    mark = "\N{NO-BREAK SPACE}✓" if tick and gain.decided[k] else ""
-    return f"{gain.mean[k]:+.3f} ±\N{NO-BREAK SPACE}{gain.error[k]:.3f}{mark}"
+    return signed_text(gain.mean[k], gain.error[k], decided=tick and bool(gain.decided[k]))
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,10 @@ def forest(panels: Mapping[str, Sequence[Bar]], xlabel: str) -> Figure:
     return figure
 
 
+MANY = 40
+"""More links than this are folded."""
+
+
 class RunLinks:
     """Links to the pages of runs, for a notebook; made by :func:`run_links`."""
 
@@ -137,7 +152,7 @@ class RunLinks:
 
 
 def run_links(groups: Mapping[str, Iterable[str]], title: str = "Runs") -> RunLinks:
-    """A line of links to the pages of runs, which lie in ``runs/`` beside the page that shows it.
+    """A line of links to the pages of runs, which lie in ``runs/`` beside the page that shows it; a list where many.
 
     Parameters
     ----------
@@ -157,4 +172,7 @@ def run_links(groups: Mapping[str, Iterable[str]], title: str = "Runs") -> RunLi
             for number, run in enumerate(runs)
         ]
         parts.append(f"{name} {' '.join(links)}")
-    return RunLinks(f"{title}: {' · '.join(parts)}")
+    if sum(part.count("<a ") for part in parts) <= MANY:
+        return RunLinks(f"{title}: {' · '.join(parts)}")
+    listed = "".join(f"<li>{part}</li>" for part in parts)
+    return RunLinks(f"<details><summary>{title}</summary><ul>{listed}</ul></details>")

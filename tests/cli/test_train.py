@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import nbformat
 import pandas as pd
@@ -259,11 +260,16 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, capsys, monkeypatch):
 def test_an_interrupt_ends_it_at_once_and_in_a_sentence(tmp_path):
     growing = tmp_path / "runs" / "T0.56.unfinished.csv"
     words = [sys.executable, "-m", "glasslit", "train", *TINY, "--epochs", "100000"]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as running:
-        while running.poll() is None and epochs_in(growing) < 1:
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
-        told = running.communicate(timeout=60)[1]
+    # A shell's background job ignores interrupts, and so would a training that these tests start there.
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heard) as running:
+        try:
+            while running.poll() is None and epochs_in(growing) < 1:
+                time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+            told = running.communicate(timeout=60)[1]
+        finally:
+            running.kill()  # a training that did not hear it would take hours
     assert running.returncode == 130
     assert told.endswith("glasslit: interrupted; the same command goes on from here\n")
     assert "Traceback" not in told

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 
 from glasslit.plotting import new_figure
 from glasslit.plotting.screens import both_layouts, taken_apart
-from glasslit.plotting.seeds import Bar, band, forest, run_links
+from glasslit.plotting.seeds import Bar, band, forest, run_links, signed_text
 
 BARS = [
     Bar("directions, short times", 0.4, 0.01, True, published=None),
@@ -76,3 +76,16 @@ def test_links_lead_to_the_pages_beside_the_chapter():
     assert 'href="runs/T0.50.html"' in text
     assert text.startswith("These: a &lt; b ")
     assert "runs/&lt;&quot;.html" in str(run_links({"": ['<"']})), "names cannot end the link"
+
+
+def test_many_links_are_folded():
+    few, many = (str(run_links({f"group {k}": ["T0.44"] * 10 for k in range(n)}, "All")) for n in (4, 5))
+    assert few.startswith("All: group 0 <a ")
+    assert many.startswith("<details><summary>All</summary><ul><li>group 0 <a ")
+    assert many.count("<a ") == 50
+
+
+def test_signs_and_errors_stay_together():
+    assert signed_text(-0.0304, 0.01) == "\N{MINUS SIGN}0.030\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}0.010"
+    assert signed_text(0.5, 0.01, decided=True).endswith("0.010\N{NO-BREAK SPACE}✓")
+    assert "✓" not in signed_text(0.5, 0.01)

@@ -21,6 +21,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
+from ...liquid.configuration import lost_arrays
 from .opened import PACKED, suffix
 from .snapshot import Options, Snapshot, cell_beside, refuse_second_box
 
@@ -176,9 +177,12 @@ def _read(atoms: ase.Atoms, options: Options) -> Snapshot:
         raise ValueError(
             f"particle {row} is at {positions[row].tolist()}; expected finite numbers: leave this frame out"
         )
+    lost = lost_arrays(atoms)
+    told = [] if lost is None else [f"its particles {lost}"]
     if not np.any(atoms.cell.array):
-        return Snapshot(positions, labels, cell_beside(options))
+        return Snapshot(positions, labels, cell_beside(options), told=told)
     refuse_second_box(options)
     if not np.all(np.isfinite(atoms.cell.array)) or atoms.cell.rank < 3:
         raise ValueError(f"cell {atoms.cell.array.tolist()}; expected three edge vectors of a box with a volume")
-    return Snapshot(positions, labels, np.array(atoms.cell.array, dtype=np.float64), np.array(atoms.pbc, dtype=bool))
+    cell, periodic = np.array(atoms.cell.array, dtype=np.float64), np.array(atoms.pbc, dtype=bool)
+    return Snapshot(positions, labels, cell, periodic, told=told)

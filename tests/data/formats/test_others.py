@@ -14,6 +14,7 @@ from ase.io.formats import ioformats
 import glasslit as gl
 from glasslit.data.formats.others import _BOHR, _CONVERTED, READ, frames, told_by_ase, unread
 from glasslit.data.formats.snapshot import Options
+from glasslit.testing import random_liquid
 from tests.common import ROOT
 
 CELL = np.array([6.1234, 7.2345, 8.3456])
@@ -108,6 +109,24 @@ def test_boxes(tmp_path):
     ase.io.write(path, ase.Atoms("Ar", cell=[5, 5, 5], pbc=(1, 1, 0)))
     (found,) = read(path)
     assert found.periodic.tolist() == [True, True, False]
+
+
+def test_a_file_that_dropped_the_labels_of_a_configuration_says_so(tmp_path):
+    liquid = random_liquid(20).replace(ids=np.arange(20))
+    bare = gl.Configuration(positions=liquid.positions, types=liquid.types, box=liquid.box)
+    path, whole = tmp_path / "liquid.traj", tmp_path / "liquid.xyz"
+    ase.io.write(path, [liquid.to_ase()] * 2)
+    with pytest.warns(
+        UserWarning, match=r"liquid\.traj: its particles came from a configuration with .*propensity, .*, id,"
+    ):
+        assert len(gl.read_trajectory(path, {"H": "A", "He": "B"})) == 2
+    ase.io.write(path, bare.to_ase())
+    ase.io.write(whole, liquid.to_ase(), format="extxyz")
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        gl.read_trajectory(path, {"H": "A", "He": "B"})
+        gl.read_trajectory(whole, {"H": "A", "He": "B"})
+    assert not [w for w in heard if "came from" in str(w.message)]
 
 
 @pytest.mark.parametrize("name", sorted(READ))
