@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -180,3 +181,73 @@ def _correlations(sums: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = square / n - (mean / n) ** 2
         return (product / n - mean[:2] * mean[2] / n**2) / np.sqrt(variance[:2] * variance[2])
+
+
+def paired_removal(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    test: Sequence[Configuration],
+    *,
+    draws: int = 1000,
+    per_edge: int = 2,
+    seed: int = 0,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    r"""What share of the first prediction's error the second removes on the same particles, and how sure that is.
+
+    A prediction whose correlation with the labels is :math:`\rho`, where :math:`c` is possible (their noise ceiling),
+    correlates with the labels without noise as :math:`\rho / c`. On its best scale it deviates from these by
+
+    .. math:: e = \sqrt{1 - (\rho / c)^2}
+
+    in units of their spread (root mean square). Returned is :math:`\ln(e_1 / e_2)`, since it adds up along several
+    steps; the share that is removed is :math:`1 - e_2 / e_1`, which is 1 - exp(-value). A negative correlation counts
+    as none. The error comes from a bootstrap as in :func:`paired_gain`; the ceilings are taken as known.
+
+    Parameters
+    ----------
+    first, second : shape (T, N) for each test configuration
+    test : labelled configurations, with half-ensembles
+    draws, per_edge, seed : as in :func:`paired_gain`
+
+    Returns
+    -------
+    {"A": (ln(e_1 / e_2), shape (T,); its standard error, shape (T,)), "B": ...}, averaged over configurations
+
+    Raises
+    ------
+    ValueError
+        If numbers or shapes of predictions and labels do not agree, if there are no half-ensembles, or if a correlation
+        is not below the ceiling, so that no error is left to remove.
+
+    Examples
+    --------
+    Half of the noise is half of the error:
+
+    >>> from glasslit.testing import random_liquid
+    >>> rng = np.random.default_rng(0)
+    >>> y, noise = rng.normal(size=(2, 1, 4000))
+    >>> c = random_liquid(4000).replace(times=[1.0], propensity=y, propensity_half=[y, y])
+    >>> value, error = paired_removal([y + 0.2 * noise], [y + 0.1 * noise], [c])["A"]
+    >>> print(np.round(1 - np.exp(-value), 2))
+    [0.49]
+    """
+    halves, types = [required(c, "propensity_half") for c in test], [c.types for c in test]
+    labels = [required(c, "propensity").astype(np.float64) for c in test]
+    found = {}
+    for name, ceiling in noise_ceiling(halves, types, "mean").items():
+        after = partial(_log_errors, ceiling=ceiling)
+        found[name] = gain_of_regions(first, second, labels, test, _moments, after, draws, per_edge, seed)[name]
+        if not np.all(np.isfinite(found[name])):
+            raise ValueError(
+                f"a correlation on {name} particles that is not below the noise ceiling, {ceiling.round(3).tolist()}; "
+                "expected some error to remove: compare with paired_gain"
+            )
+    return found
+
+
+def _log_errors(sums: np.ndarray, ceiling: np.ndarray) -> np.ndarray:
+    """-ln e of two predictions, shape (2, T, ...), from the sums of :func:`_moments`; not finite beyond the ceiling."""
+    reached = np.clip(_correlations(sums), 0, None) / ceiling.reshape(-1, *[1] * (sums.ndim - 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logarithm: np.ndarray = np.log(1 - reached**2)
+    return -0.5 * logarithm

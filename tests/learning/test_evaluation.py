@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import glasslit as gl
-from glasslit.learning.evaluation import paired_gain
+from glasslit.learning.evaluation import paired_gain, paired_removal
 from glasslit.liquid.structure import spatial_blocks
 from glasslit.testing import random_liquid
 from tests.common import learnable, trained
@@ -111,3 +111,47 @@ def test_the_ceiling_within_configurations_is_the_mean_of_what_the_truth_reaches
         np.testing.assert_allclose(found[kind]["mean"], found[kind]["ceiling_within"], atol=0.02)
         np.testing.assert_allclose(found[kind]["pooled"], found[kind]["ceiling"], atol=0.02)
         assert (np.array(found[kind]["ceiling"]) > np.array(found[kind]["ceiling_within"]) + 0.05).all()
+
+
+def noisy(noise, seed=0, n=3000):
+    """A liquid whose labels have noise, and the labels without it, for two times."""
+    rng = np.random.default_rng(seed)
+    true = rng.normal(size=(2, n))
+    halves = true + noise * rng.normal(size=(2, 2, n))
+    c = random_liquid(n).replace(times=[1.0, 2.0], propensity=halves.mean(axis=0), propensity_half=halves)
+    return c, true, rng.normal(size=(2, n))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_the_share_of_the_error_that_is_removed_is_that_without_the_noise_of_labels(noise):
+    c, true, other = noisy(noise)
+    far, near = true + 0.6 * other, 0.1 + 7 * (true + 0.2 * other)  # a scale changes nothing
+    value, error = paired_removal([far], [near], [c])["A"]
+    at = c.types == 0
+    for k in range(2):
+        deviations = [
+            np.sqrt(1 - np.corrcoef(p[k, at], true[k, at])[0, 1] ** 2) for p in (far, near)
+        ]  # against what no real data has
+        assert value[k] == pytest.approx(
+            np.log(deviations[0] / deviations[1]), abs=0.1 if noise else 1e-7
+        )  # labels in float32
+        assert 0 < error[k] < 0.15
+
+
+def test_shares_add_up_along_steps_and_turn_their_sign():
+    c, true, other = noisy(0.3)
+    steps = [[true + size * other] for size in (0.9, 0.6, 0.4)]
+    value = {(a, b): paired_removal(steps[a], steps[b], [c], draws=5)["A"][0] for a in range(3) for b in range(3)}
+    assert np.allclose(value[0, 2], value[0, 1] + value[1, 2])
+    assert np.allclose(value[2, 0], -value[0, 2])
+    against, none = [-steps[0][0]], [other]
+    found = paired_removal(against, steps[2], [c], draws=5)["A"][0]
+    assert np.allclose(found, paired_removal(none, steps[2], [c], draws=5)["A"][0], atol=0.02), "no worse than none"
+
+
+def test_a_prediction_beyond_the_ceiling_has_no_error_to_remove():
+    c, true, other = noisy(0.5)
+    with pytest.raises(ValueError, match=r"a correlation on A particles that is not below the noise ceiling, \[0\.\d+"):
+        paired_removal([true + other], [c.propensity], [c])
+    with pytest.raises(ValueError, match="propensity_half"):
+        paired_removal([true], [true], [c.replace(propensity_half=None)])
