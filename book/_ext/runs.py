@@ -64,6 +64,7 @@ GROUPS = {
         "Number of training configurations",
         ["ablations", "body_order"],
     ),
+    "angles_depth/": ("Degrees or layers", ["angles_or_depth"]),
     "body/": ("Products, attention and width", ["body_order"]),
     "inputs/": (
         "Inputs",
