@@ -411,7 +411,7 @@ def one_line(run):
         f"inputs {about['inputs']}",
         f"network {about['network']}",
         *size,
-        f"{about['configurations']} training configurations",
+        f"{about['configurations']} training configuration{'s' * (about['configurations'] != 1)}",
         f"seed {about['seed']}",
         f"{about['epochs']} epochs, the best on validation (number {best['epoch']:.0f}) kept",
         f"{about['minutes']:.1f} min",
