@@ -42,11 +42,11 @@ def band(axis: Axes, x: np.ndarray, values: np.ndarray, label: str, color: Any, 
 
 
 def signed_text(value: float, error: float, decided: bool = False) -> str:
-    """A difference with its sign and its error, and a tick where a rule decides it; it never breaks across lines.
+    r"""A difference with its sign and its error, and a tick where a rule decides it; it never breaks across lines.
 
     Examples
     --------
-    >>> print(signed_text(-0.0304, 0.01, decided=True))
+    >>> print(signed_text(-0.0304, 0.01, decided=True).replace("\N{NO-BREAK SPACE}", " "))
     −0.030 ± 0.010 ✓
     """
     mark = " ✓" if decided else ""
@@ -54,7 +54,7 @@ def signed_text(value: float, error: float, decided: bool = False) -> str:
 
 
 def gain_text(gain: Any, k: int = 0, tick: bool = True) -> str:
-    """A :class:`~glasslit.learning.stored.Gain` at its k-th time, with its error and a tick where the rule decides it.
+    r"""A :class:`~glasslit.learning.stored.Gain` at its k-th time, with its error and a tick where the rule decides it.
 
     Parameters
     ----------
@@ -65,8 +65,9 @@ def gain_text(gain: Any, k: int = 0, tick: bool = True) -> str:
     Examples
     --------
     >>> from glasslit.learning.stored import Gain
-    >>> print(gain_text(Gain(np.ones(1), np.full((3, 1), 0.03), np.full(1, 0.03), np.full(1, 0.01))))
-    +0.030 ± 0.010 ✓
+    >>> gain = Gain(np.ones(1), np.full((3, 1), 0.03), np.full(1, 0.03), np.full(1, 0.01))
+    >>> print(gain_text(gain).replace("\N{NO-BREAK SPACE}", " "))
+    +0.030 ± 0.010 ✓
     """
     return signed_text(gain.mean[k], gain.error[k], decided=tick and bool(gain.decided[k]))
 
