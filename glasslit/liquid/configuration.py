@@ -327,7 +327,7 @@ class Configuration:
 
 
 def lost_arrays(atoms: ase.Atoms, given: Collection[str] = ()) -> str | None:
-    """What says which arrays of :meth:`glasslit.Configuration.to_ase` are gone, but for those given anew; None if none are."""
+    """Which arrays of :meth:`glasslit.Configuration.to_ase` are gone and not given anew, in words; None if none are."""
     had = str(atoms.info.get("arrays", "")).split() if atoms.info.get("writer") == WRITER else []
     gone = [name for name in had if name not in atoms.arrays and name not in given]
     if not gone:
