@@ -233,10 +233,10 @@ def paired_removal(
     """
     halves, types = [required(c, "propensity_half") for c in test], [c.types for c in test]
     labels = [required(c, "propensity").astype(np.float64) for c in test]
-    found = {}
+    found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, ceiling in noise_ceiling(halves, types, "mean").items():
         after = partial(_log_errors, ceiling=ceiling)
-        found[name] = gain_of_regions(first, second, labels, test, _moments, after, draws, per_edge, seed)[name]
+        found |= gain_of_regions(first, second, labels, test, _moments, after, draws, per_edge, seed, (name,))
         if not np.all(np.isfinite(found[name])):
             raise ValueError(
                 f"a correlation on {name} particles that is not below the noise ceiling, {ceiling.round(3).tolist()}; "

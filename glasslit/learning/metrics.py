@@ -195,6 +195,7 @@ def gain_of_regions(
     draws: int = 1000,
     per_edge: int = 2,
     seed: int = 0,
+    kinds: Sequence[str] = TYPE_NAMES,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """How much larger the second of two correlations with the labels is, and how sure: a bootstrap that draws regions.
 
@@ -210,6 +211,7 @@ def gain_of_regions(
     draws : of the bootstrap
     per_edge : cubes along an edge of the box
     seed : of the draws
+    kinds : types of particles
 
     Returns
     -------
@@ -227,7 +229,8 @@ def gain_of_regions(
     blocks = [spatial_blocks(c, per_edge) for c in test]
     drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
     found = {}
-    for kind, name in enumerate(TYPE_NAMES):
+    for name in kinds:
+        kind = TYPE_NAMES.index(name)
         differences, spread = [], []
         for p, q, y, block, c, times in zip(first, second, labels, blocks, test, drawn, strict=True):
             at = c.types == kind

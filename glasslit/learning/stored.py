@@ -71,7 +71,8 @@ def gain_of_seeds(
     test : labelled configurations
     kind : "A" or "B", the type of the particles
     compare : what compares two predictions and says by how much the second is better, with an error; of covariances
-        :func:`glasslit.learning.tensors.paired_tensor_gain`
+        :func:`glasslit.learning.tensors.paired_tensor_gain`; for the share of an error, whose logarithm then stands in
+        the place of the difference, :func:`glasslit.learning.evaluation.paired_removal`
 
     Raises
     ------

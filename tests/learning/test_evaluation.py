@@ -129,12 +129,9 @@ def test_the_share_of_the_error_that_is_removed_is_that_without_the_noise_of_lab
     value, error = paired_removal([far], [near], [c])["A"]
     at = c.types == 0
     for k in range(2):
-        deviations = [
-            np.sqrt(1 - np.corrcoef(p[k, at], true[k, at])[0, 1] ** 2) for p in (far, near)
-        ]  # against what no real data has
-        assert value[k] == pytest.approx(
-            np.log(deviations[0] / deviations[1]), abs=0.1 if noise else 1e-7
-        )  # labels in float32
+        # against labels without noise, which no real data has
+        one, two = (np.sqrt(1 - np.corrcoef(p[k, at], true[k, at])[0, 1] ** 2) for p in (far, near))
+        assert value[k] == pytest.approx(np.log(one / two), abs=0.1 if noise else 1e-7)  # labels are in float32
         assert 0 < error[k] < 0.15
 
 
