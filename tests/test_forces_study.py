@@ -63,11 +63,9 @@ def test_it_is_made_from_a_committed_state(study, results):
         assert card["data_sha256"] == data
         assert "+" not in card["git_revision"] != "unknown"
     of_sizes = {job for job in results if job in study.TRADES}
-    for layers in (1, 2, 4):
-        names = (f"{t}-layers{layers}-lmax{d}-seed{s}" for t in study.TRUTHS for d in range(4) for s in study.SEEDS)
-        assert set(names) <= of_sizes
-    for jobs in (of_sizes, results.keys() - of_sizes):  # each chapter's part can be repeated in a lesson
-        assert sum(results[job]["card"]["cpu_seconds"] for job in jobs) < 45 * 60
+    assert of_sizes == set(study.TRADES)
+    for jobs in (of_sizes, results.keys() - of_sizes):  # each chapter's part can be repeated in a lesson, on two cores
+        assert sum(results[job]["card"]["cpu_seconds"] for job in jobs) / 2 < 45 * 60
 
 
 def test_kept_networks_give_the_stored_errors(study, results):
