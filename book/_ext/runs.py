@@ -44,6 +44,7 @@ GROUPS = {
         ["training_runs", "fields", "body_order"],
     ),
     "botan-small-": ("Published data", ["training_runs", "order_parameter"]),
+    "published/": ("Published data, more seeds", ["training_runs"]),
     "lmax/": (
         "Highest degree",
         [

@@ -1,0 +1,75 @@
+"""The stored runs on published data: what is said of them together is what their networks and labels give."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+import glasslit as gl
+from tests.common import ROOT
+
+RUNS = ROOT / "book" / "runs"
+
+
+@pytest.fixture(scope="module")
+def compare():
+    spec = importlib.util.spec_from_file_location("compare_published", RUNS / "published" / "compare.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return json.loads((RUNS / "published" / "comparison.json").read_text())
+
+
+def test_it_is_made_from_these_runs_and_their_data_in_a_committed_state(compare, stored):
+    assert "+" not in stored["card"]["git_revision"] != "unknown"
+    assert set(stored["runs"]) == set(compare.INPUTS)
+    for inputs, found in stored["runs"].items():
+        for seed in compare.SEEDS:
+            run = RUNS / compare.run_of(inputs, seed)
+            metrics, card = (json.loads((run / f"{file}.json").read_text()) for file in ("metrics", "card"))
+            if seed or "u_IS" in inputs:  # the others were made before, from a quench on another machine
+                assert card["data_sha256"] == stored["card"]["data_sha256"]
+            assert np.mean(found["test"][seed]) == pytest.approx(metrics["test"]["A"]["mean"][0], abs=1e-5)
+            best = max(float(line.split(",")[3]) for line in (run / "history.csv").read_text().splitlines()[1:])
+            assert np.mean(found["val"][seed]) == pytest.approx(best, abs=1e-3), "the epoch was chosen on validation"
+
+
+def test_differences_are_those_of_the_scores_and_the_choice_is_made_on_validation(compare, stored):
+    score = {inputs: np.mean(found["test"], axis=1) for inputs, found in stored["runs"].items()}
+    assert len(stored["gains"]) == len(compare.COMPARED)
+    for name, gain in stored["gains"].items():
+        first, second = name.split(" -> ")
+        assert gain["each"] == pytest.approx((score[second] - score[first]).tolist(), abs=1e-6)
+        assert gain["mean"] == pytest.approx(np.mean(gain["each"]), abs=1e-9)
+        assert gain["error"] > np.std(gain["each"], ddof=1) / 3**0.5
+    for inputs, gain in stored["gains of ensembles"].items():
+        of_mean = np.mean(stored["ensembles"][inputs]["test"])
+        assert gain["each"] == pytest.approx((of_mean - score[inputs]).tolist(), abs=1e-6)
+    on_validation = {name: np.mean(found["val"]) for name, found in stored["ensembles"].items()}
+    assert len(on_validation) == len(compare.INPUTS) + 1
+    assert stored["chosen"] == max(on_validation, key=on_validation.get)
+
+
+def test_networks_of_thermal_positions_give_the_stored_scores(compare, stored, published):
+    """The published files themselves; the other inputs need a quench first."""
+    test = gl.read_published(published / "botan_small" / "test")
+    runs = compare.StoredRuns(RUNS, test)
+    for seed in compare.SEEDS:
+        found = compare.scores(runs.predictions(compare.run_of("thermal", seed)), test)
+        assert found == pytest.approx(stored["runs"]["thermal"]["test"][seed], abs=1e-4)
+
+
+def test_a_score_is_a_correlation_on_a_particles_and_an_ensemble_a_mean(compare):
+    test = gl.load("starter", T=0.50, split="test")[:2]
+    labels = [c.propensity[-1:] for c in test]
+    last = [c.at_times(c.times[-1:]) for c in test]
+    wrong_on_b = [np.where(c.types == 0, 3 * p + 1, -p) for c, p in zip(test, labels, strict=True)]
+    assert compare.scores(wrong_on_b, last) == pytest.approx([1, 1])
+    both = compare.mean([labels, wrong_on_b])
+    for one, p, q in zip(both, labels, wrong_on_b, strict=True):
+        assert np.allclose(one, (p + q) / 2)
