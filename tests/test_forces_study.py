@@ -68,6 +68,11 @@ def test_it_is_made_from_a_committed_state(study, results):
         assert sum(results[job]["card"]["cpu_seconds"] for job in jobs) / 2 < 45 * 60
 
 
+def test_a_job_that_is_not_there_is_refused_with_those_that_are_like_it(study):
+    with pytest.raises(SystemExit, match=r"no job pairs-layers8-lmax3-seed0; .*did you mean 'pairs-layers8-lmax"):
+        study.main(["pairs-layers1-lmax0-seed0", "pairs-layers8-lmax3-seed0"])
+
+
 def test_kept_networks_give_the_stored_errors(study, results):
     for job in (study.LEARNED, "no-envelope"):
         again = force_errors(study.learned(job).float(), study.liquids("test")[:8])

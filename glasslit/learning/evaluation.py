@@ -14,7 +14,7 @@ from ..liquid.graph import required
 from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from ..liquid.structure import local_density
 from ..models.propensity import PropensityNetwork, check_times
-from .metrics import gain_of_regions, noise_ceiling, on_lines, pearson, straight_lines
+from .metrics import _check_comparison, gain_of_regions, noise_ceiling, on_lines, pearson, straight_lines
 from .tensors import covariance_scores
 from .vectors import vector_scores
 
@@ -136,6 +136,7 @@ def paired_gain(
     draws: int = 1000,
     per_edge: int = 2,
     seed: int = 0,
+    kinds: Sequence[str] = TYPE_NAMES,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """How much better the second of two predictions is than the first on the same particles, and how sure that is.
 
@@ -147,25 +148,28 @@ def paired_gain(
     ----------
     first, second : shape (T, N) for each test configuration
     test : labelled configurations
-    draws : of the bootstrap
-    per_edge : cubes along an edge of the box
+    draws : of the bootstrap, at least 2
+    per_edge : cubes along an edge of the box, at least 2
     seed : of the draws
+    kinds : types of particles
 
     Returns
     -------
-    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}
+    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}; nan where a correlation is not defined,
+    since a type is absent or a prediction is constant
 
     Raises
     ------
     ValueError
-        If numbers or shapes of predictions and labels do not agree.
+        If numbers, shapes or times of predictions, labels and configurations do not agree, if one is not finite, or if
+        there is no configuration, or no such type, number of draws or of cubes.
 
     Notes
     -----
     Efron and Tibshirani, An Introduction to the Bootstrap, chapter 8 (blocks).
     """
     labels = [required(c, "propensity").astype(np.float64) for c in test]
-    return gain_of_regions(first, second, labels, test, _moments, _correlations, draws, per_edge, seed)
+    return gain_of_regions(first, second, labels, test, _moments, _correlations, draws, per_edge, seed, kinds)
 
 
 def _moments(p: np.ndarray, q: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -191,6 +195,7 @@ def paired_removal(
     draws: int = 1000,
     per_edge: int = 2,
     seed: int = 0,
+    kinds: Sequence[str] = TYPE_NAMES,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     r"""What share of the first prediction's error the second removes on the same particles, and how sure that is.
 
@@ -207,7 +212,7 @@ def paired_removal(
     ----------
     first, second : shape (T, N) for each test configuration
     test : labelled configurations, with half-ensembles
-    draws, per_edge, seed : as in :func:`paired_gain`
+    draws, per_edge, seed, kinds : as in :func:`paired_gain`
 
     Returns
     -------
@@ -216,8 +221,9 @@ def paired_removal(
     Raises
     ------
     ValueError
-        If numbers or shapes of predictions and labels do not agree, if there are no half-ensembles, or if a correlation
-        is not below the ceiling, so that no error is left to remove.
+        As :func:`paired_gain`; if there are no half-ensembles; if there are no particles of a type, or their labels,
+        the halves of these or a prediction are constant; or if a correlation, of all particles or of drawn regions, is
+        not below the ceiling, so that no error is left to remove. ``kinds=("A",)`` leaves the other type out.
 
     Examples
     --------
@@ -233,14 +239,29 @@ def paired_removal(
     """
     halves, types = [required(c, "propensity_half") for c in test], [c.types for c in test]
     labels = [required(c, "propensity").astype(np.float64) for c in test]
+    _check_comparison(first, second, labels, test, draws, per_edge, kinds)
+    ceilings = noise_ceiling(halves, types, "mean")
+    reached = [pearson(p, labels, types) for p in (first, second)]
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-    for name, ceiling in noise_ceiling(halves, types, "mean").items():
+    for name in kinds:
+        ceiling, rho = ceilings[name], np.stack([each[name] for each in reached])
+        told = f"correlations {rho.round(3).tolist()} on {name} particles, noise ceiling {ceiling.round(3).tolist()}"
+        if not np.all(np.isfinite(rho)) or not np.all(ceiling > 0):
+            raise ValueError(
+                f"{told}; expected numbers, and a ceiling above 0: are there such particles, and do predictions, "
+                "labels and their halves differ between them? kinds chooses types"
+            )
         after = partial(_log_errors, ceiling=ceiling)
         found |= gain_of_regions(first, second, labels, test, _moments, after, draws, per_edge, seed, (name,))
-        if not np.all(np.isfinite(found[name])):
+        value, error = found[name]
+        mend = "compare with paired_gain, or choose other types with kinds"
+        if not np.all(np.isfinite(value)):
             raise ValueError(
-                f"a correlation on {name} particles that is not below the noise ceiling, {ceiling.round(3).tolist()}; "
-                "expected some error to remove: compare with paired_gain"
+                f"{told}; expected each below the noise ceiling, so that some error is left to remove: {mend}"
+            )
+        if not np.all(np.isfinite(error)):
+            raise ValueError(
+                f"{told}, which some of the drawn regions reach; expected an error in each of them: {mend}"
             )
     return found
 

@@ -208,23 +208,23 @@ def gain_of_regions(
     moments : what each particle adds to the sums: from both predictions and the label of the particles of one type to
         shape (M, T, n)
     correlations : of both predictions with the labels, shape (2, ...), from the sums, shape (M, ...)
-    draws : of the bootstrap
-    per_edge : cubes along an edge of the box
+    draws : of the bootstrap, at least 2
+    per_edge : cubes along an edge of the box, at least 2, and at most as many cubes as particles
     seed : of the draws
     kinds : types of particles
 
     Returns
     -------
-    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}, averaged over configurations
+    {"A": (difference, shape (T,); its standard error, shape (T,)), "B": ...}, averaged over configurations; nan where
+    a correlation is not defined, since a type is absent or a prediction is constant
 
     Raises
     ------
     ValueError
-        If numbers or shapes of predictions and labels do not agree.
+        If numbers, shapes or times of predictions, labels and configurations do not agree, if one is not finite, or if
+        there is no configuration, or no such type, number of draws or of cubes.
     """
-    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
-    if not shapes[0] == shapes[1] == shapes[2]:
-        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
+    _check_comparison(first, second, labels, test, draws, per_edge, kinds)
     n_blocks, rng = per_edge**3, np.random.default_rng(seed)
     blocks = [spatial_blocks(c, per_edge) for c in test]
     drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
@@ -242,3 +242,37 @@ def gain_of_regions(
             spread.append(resampled[1] - resampled[0])  # (T, draws)
         found[name] = (np.mean(differences, axis=0), np.mean(spread, axis=0).std(axis=-1))
     return found
+
+
+def _check_comparison(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    labels: Sequence[np.ndarray],
+    test: Sequence[Configuration],
+    draws: int,
+    per_edge: int,
+    kinds: Sequence[str],
+) -> None:
+    """Raise the errors of :func:`gain_of_regions`."""
+    if len(test) == 0:
+        raise ValueError("no test configuration; expected at least one, and a prediction for each")
+    shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]
+    if not shapes[0] == shapes[1] == shapes[2]:
+        raise ValueError(f"predictions of shapes {shapes[0]} and {shapes[1]}, labels {shapes[2]}; expected the same")
+    times = [None if c.times is None else np.asarray(c.times).tolist() for c in test]
+    if any(t != times[0] for t in times):
+        raise ValueError(f"test configurations with times {times}; expected the same of all: choose with at_times")
+    for text, each in (("first prediction", first), ("second prediction", second), ("label", labels)):
+        for number, values in enumerate(each):
+            if not np.all(np.isfinite(values)):
+                raise ValueError(f"a {text} of configuration {number} is nan or infinite; expected numbers")
+    if not isinstance(draws, int) or draws < 2:
+        raise ValueError(f"draws = {draws!r}; expected a whole number of at least 2: an error is the spread of draws")
+    fewest = min(c.n_particles for c in test)
+    if not isinstance(per_edge, int) or per_edge < 2 or per_edge**3 > fewest:
+        raise ValueError(
+            f"per_edge = {per_edge!r}; expected a whole number of at least 2, and no more cubes than the {fewest} "
+            "particles of a configuration"
+        )
+    if unknown := [kind for kind in kinds if kind not in TYPE_NAMES]:
+        raise ValueError(f"types of particles {unknown}; expected some of {list(TYPE_NAMES)}")

@@ -70,7 +70,8 @@ def gain_of_seeds(
     first, second : predictions of each training, shape (T, N) for each test configuration
     test : labelled configurations
     kind : "A" or "B", the type of the particles
-    compare : what compares two predictions and says by how much the second is better, with an error; of covariances
+    compare : what compares two predictions and says by how much the second is better, with an error; it is given
+        ``kinds``, the type of the particles; of covariances
         :func:`glasslit.learning.tensors.paired_tensor_gain`; for the share of an error, whose logarithm then stands in
         the place of the difference, :func:`glasslit.learning.evaluation.paired_removal`
 
@@ -94,7 +95,7 @@ def gain_of_seeds(
             f"{len(first)} and {len(second)} trainings; expected the same number of both, at least one: "
             "leave out the seeds that only one of them has"
         )
-    pairs = [compare(p, q, test)[kind] for p, q in zip(first, second, strict=True)]
+    pairs = [compare(p, q, test, kinds=(kind,))[kind] for p, q in zip(first, second, strict=True)]
     each, errors = (np.array(values) for values in zip(*pairs, strict=True))
     between = each.std(axis=0, ddof=1) / np.sqrt(len(each)) if len(each) > 1 else np.zeros(each.shape[1])
     return Gain(np.asarray(test[0].times), each, each.mean(axis=0), np.hypot(errors.mean(axis=0), between))

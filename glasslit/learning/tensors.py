@@ -202,6 +202,7 @@ def paired_tensor_gain(
     draws: int = 1000,
     per_edge: int = 2,
     seed: int = 0,
+    kinds: Sequence[str] = TYPE_NAMES,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """How much better the second of two predicted covariances is than the first on the same particles.
 
@@ -212,9 +213,7 @@ def paired_tensor_gain(
     ----------
     first, second : shape (T, N, 6) for each test configuration
     test : labelled configurations
-    draws : of the bootstrap
-    per_edge : cubes along an edge of the box
-    seed : of the draws
+    draws, per_edge, seed, kinds : as in :func:`glasslit.learning.evaluation.paired_gain`
 
     Returns
     -------
@@ -223,10 +222,10 @@ def paired_tensor_gain(
     Raises
     ------
     ValueError
-        If numbers or shapes of predictions and labels do not agree.
+        As :func:`glasslit.learning.evaluation.paired_gain`.
     """
     labels = [required(c, "displacement_covariance") for c in test]
-    return gain_of_regions(first, second, labels, test, _products, _correlations, draws, per_edge, seed)
+    return gain_of_regions(first, second, labels, test, _products, _correlations, draws, per_edge, seed, kinds)
 
 
 def _products(p: np.ndarray, q: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -329,7 +329,8 @@ class Configuration:
 def lost_arrays(atoms: ase.Atoms, given: Collection[str] = ()) -> str | None:
     """Which arrays of :meth:`glasslit.Configuration.to_ase` are gone and not given anew, in words; None if none are."""
     had = str(atoms.info.get("arrays", "")).split() if atoms.info.get("writer") == WRITER else []
-    gone = [name for name in had if name not in atoms.arrays and name not in given]
+    ours = {"id", *_PARTICLE_AXIS}  # whatever else stands there was not written by to_ase
+    gone = [name for name in had if name in ours and name not in atoms.arrays and name not in given]
     if not gone:
         return None
     return (

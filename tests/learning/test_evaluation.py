@@ -7,6 +7,7 @@ import pytest
 
 import glasslit as gl
 from glasslit.learning.evaluation import paired_gain, paired_removal
+from glasslit.learning.stored import gain_of_seeds
 from glasslit.liquid.structure import spatial_blocks
 from glasslit.testing import random_liquid
 from tests.common import learnable, trained
@@ -148,7 +149,94 @@ def test_shares_add_up_along_steps_and_turn_their_sign():
 
 def test_a_prediction_beyond_the_ceiling_has_no_error_to_remove():
     c, true, other = noisy(0.5)
-    with pytest.raises(ValueError, match=r"a correlation on A particles that is not below the noise ceiling, \[0\.\d+"):
+    with pytest.raises(ValueError, match=r"on A particles, noise ceiling \[0\.\d+.*; expected each below"):
         paired_removal([true + other], [c.propensity], [c])
     with pytest.raises(ValueError, match="propensity_half"):
         paired_removal([true], [true], [c.replace(propensity_half=None)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"draws": 1}, "draws = 1; expected a whole number of at least 2"),
+        ({"draws": 0}, "draws = 0; expected a whole number of at least 2"),
+        ({"per_edge": 1}, "per_edge = 1; expected a whole number of at least 2"),
+        ({"per_edge": 100}, "per_edge = 100; .* no more cubes than the 400 particles"),
+        ({"kinds": ("C",)}, r"types of particles \['C'\]; expected some of"),
+    ],
+)
+@pytest.mark.parametrize("compare", [paired_gain, paired_removal])
+def test_settings_that_give_no_error_are_refused(compare, changes, told):
+    """One draw or one cube has no spread: everything would look decided."""
+    rng, test = labelled(0, s=1)
+    c = test[0].replace(propensity_half=np.stack([test[0].propensity] * 2))
+    near, far = (c.propensity + s * rng.normal(size=c.propensity.shape) for s in (0.05, 0.1))
+    with pytest.raises(ValueError, match=told):
+        compare([far], [near], [c], **changes)
+
+
+@pytest.mark.parametrize("compare", [paired_gain, paired_removal])
+def test_what_cannot_be_compared_is_refused_by_its_cause(compare):
+    rng, test = labelled(0)
+    test = [c.replace(propensity_half=np.stack([c.propensity] * 2)) for c in test]
+    p = [c.propensity + 0.1 * rng.normal(size=c.propensity.shape) for c in test]
+    holed = [p[0], np.where(np.arange(400) == 7, np.nan, p[1])]
+    with pytest.raises(ValueError, match="a second prediction of configuration 1 is nan or infinite"):
+        compare(p, holed, test)
+    with pytest.raises(ValueError, match="a first prediction of configuration 1 is nan or infinite"):
+        compare(holed, p, test)
+    with pytest.raises(ValueError, match="no test configuration; expected at least one"):
+        compare([], [], [])
+    with pytest.raises(ValueError, match=r"times \[\[1.0, 2.0\], \[1.0, 3.0\]\]; expected the same of all"):
+        compare(p, p, [test[0], test[1].replace(times=[1.0, 3.0])])
+
+
+def test_one_type_is_compared_where_the_other_cannot_be():
+    rng, test = labelled(3, s=1)
+    halves = np.stack([test[0].propensity + 0.02 * rng.normal(size=(2, 400)) for _ in range(2)])
+    c = test[0].replace(propensity=halves.mean(0), propensity_half=halves)
+    far, near = (c.propensity + s * rng.normal(size=(2, 400)) for s in (0.2, 0.1))
+    expected = paired_removal([far], [near], [c], draws=20)["A"]
+    of_a, exact = c.types == 0, np.where(c.types == 0, near, c.propensity)  # on B as noisy as the labels themselves
+    with pytest.raises(ValueError, match=r"on B particles, noise ceiling .*; expected each below the noise ceiling"):
+        paired_removal([far], [exact], [c], draws=20)
+    found = paired_removal([far], [exact], [c], draws=20, kinds=("A",))
+    assert list(found) == ["A"]
+    assert np.array_equal(found["A"], expected)
+    seeds = gain_of_seeds([[far]] * 3, [[exact]] * 3, [c], compare=paired_removal)
+    assert seeds.mean == pytest.approx(paired_removal([far], [near], [c], kinds=("A",))["A"][0])
+    only = gl.Configuration(
+        positions=c.positions[of_a], types=c.types[of_a], box=c.box, times=c.times,
+        propensity=c.propensity[:, of_a], propensity_half=halves[:, :, of_a],
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"nan.* on B particles, .*are there such particles"):
+        paired_removal([far[:, of_a]], [near[:, of_a]], [only])
+    alone = paired_removal([far[:, of_a]], [near[:, of_a]], [only], kinds=("A",))["A"]
+    assert alone[0] == pytest.approx(expected[0])
+    assert list(paired_gain([far], [near], [c], kinds=("B",))) == ["B"]
+
+
+def test_a_constant_prediction_has_no_share_to_remove():
+    rng, test = labelled(5, s=1)
+    c = test[0].replace(propensity_half=np.stack([test[0].propensity] * 2))
+    near = c.propensity + 0.1 * rng.normal(size=(2, 400))
+    with pytest.raises(
+        ValueError, match=r"correlations \[\[nan, nan\].* on A particles, .*do predictions, labels .* differ"
+    ):
+        paired_removal([np.ones_like(near)], [near], [c])
+
+
+def test_drawn_regions_that_reach_the_ceiling_are_told_from_a_prediction_that_does():
+    rng, test = labelled(8, s=1)
+    y = test[0].propensity
+    halves = np.stack([y + 0.1 * rng.normal(size=y.shape) for _ in range(2)])
+    c = test[0].replace(propensity=halves.mean(0), propensity_half=halves)
+    ceiling = gl.noise_ceiling(halves, c.types)["A"]
+    low = c.propensity + 0.3 * rng.normal(size=y.shape)
+    noise = rng.normal(size=y.shape)
+    for scale in np.linspace(0.02, 0.3, 57):  # the first that is below the ceiling is hardly so
+        close = c.propensity + scale * noise
+        if np.all(gl.pearson(close, c.propensity, c.types)["A"] < ceiling):
+            break
+    with pytest.raises(ValueError, match=r"on A particles, noise ceiling .*, which some of the drawn regions reach"):
+        paired_removal([low], [close], [c], kinds=("A",))

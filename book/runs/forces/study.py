@@ -32,6 +32,7 @@ from glasslit.models.potential import (
     load_potential,
     save_potential,
 )
+from glasslit.names import did_you_mean
 from glasslit.prediction.calculator import (
     KobAndersen,
     LearnedPotential,
@@ -372,6 +373,9 @@ JOBS = (
 
 
 def main(names):
+    if unknown := [name for name in names if name not in JOBS]:
+        told = "".join(did_you_mean(name, JOBS) for name in unknown)
+        sys.exit(f"no job {', '.join(unknown)}; expected one of {len(JOBS)}, such as {next(iter(JOBS))}{told}")
     torch.set_num_threads(1)
     path = HERE / "results.json"
     if not (HERE / "liquids.h5").exists():
