@@ -219,6 +219,7 @@ BESIDE = {
     "test_devices",
     "test_exercises",
     "test_forces_study",
+    "test_published_runs",
     "test_forked_kernels",
     "test_notebook",
     "test_repeatable_sums",

@@ -18,6 +18,7 @@ from e3nn import o3
 from torch import Tensor
 
 from .parity import representation
+from .relaxed import _check_positive, _check_shape, _check_tensor, _check_whole, _numbers
 from .so3 import cube_rotations
 
 
@@ -39,32 +40,72 @@ def zero_input_gradient(loss: Callable[[Tensor], Tensor], kind: o3.Irreps | str,
     Raises
     ------
     ValueError
-        If the loss does not depend on the input at all, not even through weights that happen to be zero.
+        If the loss does not depend on the input at all, not even through weights that happen to be zero; if it is no
+        tensor of one finite number, or its gradient is not finite; if there are no sites, or the irreps hold nothing.
+
+    Notes
+    -----
+    Gradients are switched on for the loss, also where ``torch.no_grad`` is around.
 
     Examples
     --------
     >>> zero_input_gradient(lambda t: (t - 1).square().sum(), "1x1o").tolist()
     [[-2.0, -2.0, -2.0]]
     """
-    zero = torch.zeros(sites, o3.Irreps(kind).dim, dtype=torch.float64, requires_grad=True)
-    value = loss(zero)
-    if not value.requires_grad:
-        raise ValueError("the loss does not depend on the input; expected a function of t, e.g. loss(t) = f(net(x, t))")
-    (gradient,) = torch.autograd.grad(value, zero, allow_unused=True)
+    _check_whole("sites", sites)
+    with torch.inference_mode(False), torch.enable_grad():
+        zero = torch.zeros(sites, _irreps(kind).dim, dtype=torch.float64, requires_grad=True)
+        value = loss(zero)
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            came = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+            raise ValueError(
+                f"the loss is of {came}; expected a tensor of one number: without item(), float() or NumPy, and with "
+                "mean() or sum() at the end"
+            )
+        _check_tensor("the loss", value, ..., finite=True)
+        if not value.requires_grad:
+            raise ValueError(
+                "the loss does not depend on the input; expected a function of t, e.g. loss(t) = f(net(x, t)), without "
+                "detach() or torch.no_grad in it"
+            )
+        (gradient,) = torch.autograd.grad(value, zero, allow_unused=True)
     if gradient is None:
         raise ValueError("the loss depends on weights, but not on the input; expected a function of t")
+    _check_tensor("the gradient at zero (a norm or a root has none there)", gradient, ..., finite=True)
     return gradient
+
+
+def _irreps(kind: o3.Irreps | str) -> o3.Irreps:
+    """Irreps that hold something."""
+    try:
+        irreps = o3.Irreps(kind)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"kind = {kind!r}; expected irreps, e.g. '1x0e+2x1o' or every_irrep(4)") from error
+    if irreps.dim == 0:
+        raise ValueError(f"kind = {kind!r}; expected irreps that are not empty, e.g. '1x0e+2x1o' or every_irrep(4)")
+    return irreps
 
 
 def strengths(values: Tensor, kind: o3.Irreps | str) -> dict[str, float]:
     """How large the part of each irrep is: the norm over all sites, copies and components.
+
+    Parameters
+    ----------
+    values : shape (..., kind.dim)
+    kind : irreps of the values
+
+    Raises
+    ------
+    ValueError
+        If the values are no tensor of such a shape, or the irreps hold nothing.
 
     Examples
     --------
     >>> strengths(torch.tensor([[0.0, 3.0, 0.0, 4.0]]), "1x0e+1x1o")
     {'0e': 0.0, '1o': 5.0}
     """
-    irreps = o3.Irreps(kind)
+    irreps = _irreps(kind)
+    _check_tensor("values", values, ..., irreps.dim, advice=f", that of {irreps}")
     parts = zip(irreps, values.split([part.dim for part in irreps], dim=-1), strict=True)
     squares: dict[str, float] = {}
     for (_, irrep), part in parts:
@@ -92,7 +133,7 @@ def symmetries(
     Parameters
     ----------
     points : shape (N, 3). Without a box, their mean is the fixed point.
-    kinds : shape (N,), integers; what is mapped to each other is of one kind. All alike by default.
+    kinds : shape (N,), integers or names; what is mapped to each other is of one kind. All alike by default.
     vectors : shape (N, 3), polar vectors on the points, such as displacements, that must be mapped to each other, too
     box : shape (3,), edges of a periodic box; a finite body by default
     tolerance : largest distance between a mapped point and the point it is mapped to
@@ -102,6 +143,12 @@ def symmetries(
     operations : shape (G, 3, 3), float64
     permutations : shape (G, N), int64; operation g moves point j to where point ``permutations[g, j]`` is
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, numbers are not finite, there are no points, an edge of the box or the tolerance is not
+        positive, or two points are so near to each other that they cannot be told apart.
+
     Examples
     --------
     A square has 16 (with the reflection in its plane), a rectangle 8.
@@ -110,26 +157,48 @@ def symmetries(
     >>> len(symmetries(corners)[0]), len(symmetries(corners * [2, 1, 1])[0])
     (16, 8)
     """
-    points = np.asarray(points, dtype=float)
+    points = _numbers("points", points, "N", 3)
     kinds = np.zeros(len(points), dtype=int) if kinds is None else np.asarray(kinds)
-    vectors = np.zeros_like(points) if vectors is None else np.asarray(vectors, dtype=float)
-    if box is None:
+    _check_shape("kinds", kinds.shape, len(points), advice=", one for each point")
+    if (kinds != kinds).any():
+        raise ValueError(
+            "kinds with nan, which is like nothing; expected integers or names: give unknown ones a number"
+        )
+    vectors = np.zeros_like(points) if vectors is None else _numbers("vectors", vectors, len(points), 3)
+    edges = None if box is None else _numbers("box", box, 3, advice=", its edges: np.full(3, L) for a cube")
+    for edge in [] if edges is None else edges.tolist():
+        _check_positive("an edge of the box", edge)
+    _check_positive("tolerance", tolerance)
+    if edges is None:
         points = points - points.mean(axis=0)
+
+    def fits(turned: np.ndarray, carried: np.ndarray, within: float) -> np.ndarray:
+        """Whether each point, turned, lies on each of the points, shape (N, N)."""
+        apart = turned[:, None] - points
+        if edges is not None:
+            apart -= edges * np.round(apart / edges)
+        alike = (np.abs(apart).max(axis=2) < within) & (kinds[:, None] == kinds)
+        return alike & (np.abs(carried[:, None] - vectors).max(axis=2) < within)
+
+    near = np.argwhere(np.triu(fits(points, vectors, 2 * tolerance), 1))
+    if len(near):
+        raise ValueError(
+            f"points {near[0, 0]} and {near[0, 1]} of one kind, less than twice the tolerance of {tolerance} apart; "
+            "expected points that can be told apart: give each point once, or lower the tolerance"
+        )
     rarest = min(set(kinds.tolist()), key=lambda kind: (kinds == kind).sum())
     mates = np.flatnonzero(kinds == rarest)
     operations, permutations = [], []
     for operation in cube_operations().numpy():
+        if edges is not None and np.abs(np.abs(operation) @ edges - edges).max() >= tolerance:
+            continue  # the box itself is not mapped to itself
         turned, carried = points @ operation.T, vectors @ operation.T
-        shifts = np.zeros((1, 3)) if box is None else points[mates] - turned[mates[0]]
+        shifts = np.zeros((1, 3)) if edges is None else points[mates] - turned[mates[0]]
         for shift in shifts:
-            apart = (turned + shift)[:, None] - points
-            if box is not None:
-                apart -= box * np.round(apart / box)
-            fits = (np.abs(apart).max(axis=2) < tolerance) & (kinds[:, None] == kinds)
-            fits &= np.abs(carried[:, None] - vectors).max(axis=2) < tolerance
-            if fits.any(axis=1).all():
+            found = fits(turned + shift, carried, tolerance)
+            if found.any(axis=1).all():
                 operations.append(torch.from_numpy(operation))
-                permutations.append(torch.from_numpy(fits.argmax(axis=1)))
+                permutations.append(torch.from_numpy(found.argmax(axis=1)))
     return torch.stack(operations), torch.stack(permutations)
 
 
@@ -141,13 +210,32 @@ def moved(values: Tensor, matrix: Tensor, permutation: Tensor | None = None) -> 
     values : shape (N, dim)
     matrix : shape (dim, dim), from :func:`~glasslit.equivariance.parity.representation`
     permutation : shape (N,); features that belong to no point stay where they are
+
+    Raises
+    ------
+    ValueError
+        If shapes or dtypes do not fit, or the permutation does not name each point once.
     """
+    _check_tensor("values", values, "N", "dim")
+    dim = values.shape[1]
+    _check_tensor("matrix", matrix, dim, dim, like=(values, "make both of one dtype, on one device"))
+    if permutation is not None:
+        _check_permutations("permutation", permutation, len(values))
     turned = values @ matrix.T
     if permutation is None:
         return turned
     result = torch.empty_like(turned)
     result[permutation] = turned
     return result
+
+
+def _check_permutations(name: str, value: Tensor, *shape: int) -> None:
+    _check_tensor(name, value, *shape, advice=", a number for each point")
+    if not (value.dtype == torch.int64 and (value.sort().values == torch.arange(shape[-1], device=value.device)).all()):
+        raise ValueError(
+            f"{name} of {value.dtype} naming a point twice or not at all; expected each of 0 to {shape[-1] - 1} once "
+            "in a row, torch.int64: take those of symmetries()"
+        )
 
 
 def allowed_directions(
@@ -186,7 +274,9 @@ def allowed_directions(
     Raises
     ------
     ValueError
-        If the sites are not mapped to each other, or ``probes`` is too small to be sure that the basis is complete.
+        If the sites are not mapped to each other, or ``probes`` is too small to be sure that the basis is complete. If
+        shapes do not fit, residual or operations are not float64 on the CPU (in float32 rounding would count as
+        directions), operations are not orthogonal, or sites are named twice or are no points.
 
     Examples
     --------
@@ -200,10 +290,24 @@ def allowed_directions(
     >>> len(allowed_directions(residual, "1x0e+1x1e+1x0o+1x1o+1x2o", *symmetries(corners)))
     0
     """
-    irreps = o3.Irreps(kind)
-    count = 1 if sites is None else len(sites)
-    places = None
+    irreps = _irreps(kind)
+    _check_whole("probes", probes)
+    _check_whole("seed", seed, None)
+    exact = (torch.zeros((), dtype=torch.float64), "compute it so, for rounding of float32 would count as directions")
+    _check_tensor("residual", residual, "N", 3, like=exact, finite=True)
+    _check_tensor("operations", operations, "G", 3, 3, like=exact, finite=True)
+    if (operations @ operations.mT - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-6:
+        raise ValueError("operations that are not orthogonal; expected rotations and reflections: use symmetries()")
+    _check_permutations("permutations", permutations, len(operations), len(residual))
+    count, places = 1, None
     if sites is not None:
+        sites = torch.as_tensor(sites)
+        _check_tensor("sites", sites, "S", like=(permutations, "give numbers of points, e.g. torch.tensor([0, 1])"))
+        if sites.min() < 0 or sites.max() >= len(residual) or len(sites.unique()) < len(sites):
+            raise ValueError(
+                f"sites = {sites.tolist()}; expected numbers of points, 0 to {len(residual) - 1}, each at most once"
+            )
+        count = len(sites)
         number = torch.full((permutations.shape[1],), -1)
         number[sites] = torch.arange(count)
         places = number[permutations[:, sites]]

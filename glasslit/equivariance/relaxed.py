@@ -15,17 +15,122 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import EllipsisType
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 ORDER = 4
 """Number of elements of C4."""
+_Axis = int | str | EllipsisType
+_IMAGES: tuple[_Axis, ...] = (..., "S", "S")
+_FEATURES: tuple[_Axis, ...] = (..., ORDER, "S", "S")
+_CAST = "input.to(layer.filters), or give the layer the dtype and device of the input"
+
+
+def _check_shape(name: str, shape: tuple[int, ...], *axes: _Axis, advice: str = "") -> None:
+    """Refuse another shape than e.g. (..., 4, S, S): a letter is one length, at least 1; a batch may be empty."""
+    wanted = [axis for axis in axes if axis is not ...]
+    fits = len(shape) == len(wanted) or (len(axes) > len(wanted) and len(shape) > len(wanted))
+    lengths: dict[_Axis, int] = {}
+    for axis, length in zip(wanted, shape[len(shape) - len(wanted) :] if fits else (), strict=False):
+        expected = axis if isinstance(axis, int) else lengths.setdefault(axis, length)
+        fits = fits and length == expected and (length > 0 or axis == "batch")
+    if not fits:
+        raise ValueError(f"{name} of shape {shape}; expected {_written(axes)}{advice}")
+
+
+def _written(axes: tuple[_Axis, ...]) -> str:
+    names = ["..." if axis is ... else str(axis) for axis in axes]
+    return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
+
+
+def _check_tensor(
+    name: str,
+    value: object,
+    *axes: _Axis,
+    advice: str = "",
+    like: tuple[Tensor, str] | None = None,
+    finite: bool = False,
+) -> None:
+    """Refuse what is no tensor of that shape, of the dtype and device of another (and what to do then), or not finite.
+
+    Under autocast dtypes may differ, because it makes them the same.
+    """
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{name} of type {type(value).__name__}; expected a tensor of shape {_written(axes)}: torch.as_tensor "
+            "makes one of numbers or an array"
+        )
+    _check_shape(name, tuple(value.shape), *axes, advice=advice)
+    if like is not None:
+        other, remedy = like
+        if value.device != other.device or (
+            value.dtype != other.dtype and not torch.is_autocast_enabled(value.device.type)
+        ):
+            raise ValueError(
+                f"{name} of {value.dtype} on {value.device}; expected {other.dtype} on {other.device}: {remedy}"
+            )
+    if finite:
+        _check_finite(name, torch.isfinite(value))
+
+
+def _check_finite(name: str, finite: Tensor | np.ndarray) -> None:
+    if not finite.all():
+        raise ValueError(
+            f"nan or infinite numbers in {name}, {int((~finite).sum())} of {math.prod(finite.shape)}; expected finite "
+            "numbers: leave those out, or mend what they come from"
+        )
+
+
+def _numbers(name: str, value: object, *axes: _Axis, advice: str = "") -> np.ndarray:
+    """Finite numbers of that shape, float64, from what NumPy can read."""
+    try:
+        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} = {value!r}; expected numbers of shape {_written(axes)}{advice}") from error
+    _check_shape(name, found.shape, *axes, advice=advice)
+    _check_finite(name, np.isfinite(found))
+    return found
+
+
+def _check_whole(name: str, value: object, least: int | None = 1) -> None:
+    """Refuse what is no whole number, or one below the least."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
+        above = "" if least is None else f" of at least {least}"
+        raise ValueError(f"{name} = {value!r}; expected a whole number{above}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not (isinstance(value, int | float | np.number) and 0 < value < math.inf):
+        raise ValueError(f"{name} = {value!r}; expected a finite number above 0")
+
+
+def _check_filters(size: int, **counts: int) -> None:
+    """Refuse numbers of filters and channels below one, and filters without a center."""
+    for name, count in {**counts, "size": size}.items():
+        _check_whole(name, count)
+    if size % 2 == 0:
+        raise ValueError(f"size = {size}; expected an odd number, so that a filter has a center: {size + 1}")
 
 
 def turn_image(image: Tensor, turns: int) -> Tensor:
-    """Images turned counterclockwise by quarter turns, shape (..., S, S)."""
+    """Images turned counterclockwise by quarter turns.
+
+    Parameters
+    ----------
+    image : shape (..., S, S)
+    turns : number of quarter turns
+
+    Raises
+    ------
+    ValueError
+        If the images are no tensor of squares, or the number is not whole.
+    """
+    _check_tensor("image", image, *_IMAGES, advice=", square images")
+    _check_whole("turns", turns, None)
     return torch.rot90(image, turns, (-2, -1))
 
 
@@ -36,13 +141,36 @@ def turn_features(features: Tensor, turns: int) -> Tensor:
     ----------
     features : shape (..., 4, S, S)
     turns : number of quarter turns
+
+    Raises
+    ------
+    ValueError
+        If the features are no tensor of such a shape, or the number is not whole.
     """
+    _check_tensor("features", features, *_FEATURES, advice=", an image for each quarter turn; turn_image turns images")
     return turn_image(features, turns).roll(turns, dims=-3)
 
 
 def turn_weights(weights: Tensor, turns: int) -> Tensor:
-    """Weights of the four orientations, shape (..., 4), each handed on to the next orientation."""
+    """Weights of the four orientations, each handed on to the next orientation.
+
+    Parameters
+    ----------
+    weights : shape (..., 4)
+    turns : number of quarter turns
+
+    Raises
+    ------
+    ValueError
+        If the weights are no tensor of such a shape, or the number is not whole.
+    """
+    _check_weights(weights)
+    _check_whole("turns", turns, None)
     return weights.roll(turns, dims=-1)
+
+
+def _check_weights(weights: Tensor) -> None:
+    _check_tensor("weights", weights, ..., ORDER, advice=", one for each quarter turn")
 
 
 def fourier_content(weights: Tensor) -> Tensor:
@@ -63,15 +191,14 @@ def fourier_content(weights: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If there are not four weights.
+        If the weights are no tensor of such a shape.
 
     Examples
     --------
     >>> fourier_content(torch.tensor([1.5, 0.5, 1.5, 0.5]))
     tensor([4., 2., 0., 0.])
     """
-    if weights.shape[-1:] != (ORDER,):
-        raise ValueError(f"weights have the shape {tuple(weights.shape)}; expected (..., 4), one for each quarter turn")
+    _check_weights(weights)
     w0, w1, w2, w3 = weights.unbind(-1)
     return torch.stack([w0 + w1 + w2 + w3, w0 - w1 + w2 - w3, w0 - w2, w1 - w3], dim=-1)
 
@@ -99,14 +226,32 @@ def turning_errors(
     Raises
     ------
     ValueError
-        If the output is not finite, or zero everywhere: such a check would show nothing.
+        If the output is not finite, or zero everywhere: such a check would show nothing. If inputs or output are no
+        tensor that ``turn_in`` or ``turn_out`` can turn, such as the output of a layer that pools all pixels.
     """
+    shapes: dict[Callable[..., Tensor], tuple[_Axis, ...]] = {turn_image: _IMAGES, turn_features: _FEATURES}
+    advice = ": a layer that pools over all pixels has no image left to turn; check what comes before the pooling"
+    _check_tensor("inputs", inputs, *shapes.get(turn_in, _IMAGES))
     with torch.no_grad():
         plain = layer(inputs)
-        scale = plain.abs().max()
+        _check_tensor("the output", plain, *shapes.get(turn_out, (...,)), advice=advice)
+        if turn_in in shapes and turn_out in shapes and plain.shape[-1] != inputs.shape[-1]:
+            before, after = inputs.ndim - len(shapes[turn_in]), plain.ndim - len(shapes[turn_out])
+            if after < before:  # (batch, channels) may be square by chance
+                raise ValueError(
+                    f"the output of shape {tuple(plain.shape)} for inputs of shape {tuple(inputs.shape)}; expected the "
+                    f"input's axes before those that turn{advice}"
+                )
+        scale = plain.abs().max() if plain.numel() else torch.zeros(())
         if not (torch.isfinite(scale) and scale > 0):
             raise ValueError(f"the largest output is {float(scale)}; expected finite numbers, not all of them zero")
-        off = [(layer(turn_in(inputs, k)) - turn_out(plain, k)).abs().max() / scale for k in range(1, ORDER)]
+        off = []
+        for k in range(1, ORDER):
+            turned, expected = layer(turn_in(inputs, k)), turn_out(plain, k)
+            _check_tensor(
+                "the output for a turned input", turned, *expected.shape, advice=", that of the turned output"
+            )
+            off.append((turned - expected).abs().max() / scale)
     return torch.stack(off)
 
 
@@ -115,10 +260,7 @@ class _Relaxed(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], filters: int, size: int) -> None:
         super().__init__()
-        if filters < 1 or min(shape) < 1:
-            raise ValueError(f"filters and channels are {(filters, *shape)}; expected at least one of each")
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"the filter size is {size}; expected an odd number, so that a filter has a central pixel")
+        _check_filters(size, channels_in=shape[1], channels_out=shape[0], filters=filters)
         limit = 1 / math.sqrt(math.prod(shape[1:]) * size**2)
         self.filters = nn.Parameter(torch.empty(filters, *shape, size, size).uniform_(-limit, limit))
         self.relaxed = nn.Parameter(torch.ones(filters, ORDER))
@@ -135,14 +277,9 @@ class _Relaxed(nn.Module):
 
     def convolve(self, images: Tensor) -> Tensor:
         """Images (batch, in, S, S), or (batch, in, 4, S, S) -> features (batch, out, 4, S, S)."""
-        bank = self.bank()
-        expected = (bank.shape[2:-2], images.shape[-1])
-        if images.shape[1:-2] != expected[0] or images.shape[-2] != expected[1]:
-            inner = ", ".join(map(str, expected[0]))
-            raise ValueError(
-                f"the input has the shape {tuple(images.shape)}; expected (batch, {inner}, S, S), square images"
-            )
-        kernel = bank.flatten(2, -3).flatten(0, 1)
+        inner = self.filters.shape[2:-2]
+        _check_tensor("input", images, "batch", *inner, "S", "S", advice=", square images", like=(self.filters, _CAST))
+        kernel = self.bank().flatten(2, -3).flatten(0, 1)
         flat = nn.functional.conv2d(images.flatten(1, -3), kernel, padding=self.padding)
         return flat.unflatten(1, (-1, ORDER))
 
@@ -161,7 +298,8 @@ class RelaxedLifting(_Relaxed):
     Raises
     ------
     ValueError
-        If the size is even or a number is below one, or, when applied, if the shape of the images does not fit.
+        If the size is even or a number is not whole or below one, or, when applied, if shape, dtype or device of the
+        images do not fit.
 
     Examples
     --------
@@ -191,7 +329,8 @@ class RelaxedConvolution(_Relaxed):
     Raises
     ------
     ValueError
-        If the size is even or a number is below one, or, when applied, if the shape of the features does not fit.
+        If the size is even or a number is not whole or below one, or, when applied, if shape, dtype or device of the
+        features do not fit.
 
     Examples
     --------
@@ -224,7 +363,7 @@ class RelaxedNetwork(nn.Module):
     Raises
     ------
     ValueError
-        If there are fewer than two layers.
+        If there are fewer than two layers, and as in :class:`RelaxedLifting`.
 
     Examples
     --------
@@ -235,8 +374,7 @@ class RelaxedNetwork(nn.Module):
 
     def __init__(self, channels: int = 8, layers: int = 3, size: int = 3, filters: int = 1) -> None:
         super().__init__()
-        if layers < 2:
-            raise ValueError(f"there are {layers} layers; expected at least two, a lifting and a convolution")
+        _check_whole("layers", layers, 2)  # a lifting and a convolution
         between = [RelaxedConvolution(channels, channels, size, filters) for _ in range(layers - 2)]
         last = RelaxedConvolution(channels, 1, size, filters)
         self.layers = nn.ModuleList([RelaxedLifting(1, channels, size, filters), *between, last])

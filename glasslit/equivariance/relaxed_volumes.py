@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from .point_groups import octahedral_group
+from .relaxed import _CAST, _check_filters, _check_tensor, _numbers
 
 ORDER = 48
 """Number of elements of O_h."""
@@ -29,9 +30,22 @@ def turn_volume(volume: Tensor, element: ArrayLike) -> Tensor:
     ----------
     volume : shape (..., S, S, S); the last three axes are x, y and z
     element : shape (3, 3), with one entry of 1 or -1 in each row and column
+
+    Raises
+    ------
+    ValueError
+        If the volumes are no tensor of cubes, or the element is no such matrix and would not lay voxels on voxels.
     """
-    g = np.asarray(element)
-    source = np.abs(g).argmax(axis=0)  # the axis that x, y and z go to
+    _check_tensor("volume", volume, ..., "S", "S", "S", advice=", cubes of voxels")
+    matrix = _numbers("element", element, 3, 3)
+    g = matrix.round()
+    size = np.abs(g)
+    if np.abs(matrix - g).max() > 1e-6 or (size.sum(axis=0) != 1).any() or (size.sum(axis=1) != 1).any():
+        raise ValueError(
+            f"element = {matrix.tolist()}; expected a rotation or reflection that lays the voxels on voxels, a matrix "
+            "with one entry of 1 or -1 in each row and column and zeros elsewhere: take one of octahedral_group()"
+        )
+    source = size.argmax(axis=0)  # the axis that x, y and z go to
     reversed_axes = [axis - 3 for axis in range(3) if g[source[axis], axis] < 0]
     first = volume.ndim - 3
     order = [*range(first), *(first + int(axis) for axis in np.argsort(source))]
@@ -51,7 +65,8 @@ class RelaxedVolumeLifting(nn.Module):
     Raises
     ------
     ValueError
-        If the size is even or a number is below one, or, when applied, if the shape of the volumes does not fit.
+        If the size is even or a number is not whole or below one, or, when applied, if shape, dtype or device of the
+        volumes do not fit.
 
     Examples
     --------
@@ -61,10 +76,7 @@ class RelaxedVolumeLifting(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, size: int = 3) -> None:
         super().__init__()
-        if min(channels_in, channels_out) < 1:
-            raise ValueError(f"the channels are {channels_in} and {channels_out}; expected at least one of each")
-        if size < 1 or size % 2 == 0:
-            raise ValueError(f"the filter size is {size}; expected an odd number, so that a filter has a central voxel")
+        _check_filters(size, channels_in=channels_in, channels_out=channels_out)
         limit = 1 / math.sqrt(channels_in * size**3)
         self.filters = nn.Parameter(torch.empty(channels_out, channels_in, *[size] * 3).uniform_(-limit, limit))
         self.relaxed = nn.Parameter(torch.ones(ORDER))
@@ -78,8 +90,7 @@ class RelaxedVolumeLifting(nn.Module):
     def forward(self, volumes: Tensor) -> Tensor:
         """Volumes (batch, channels_in, S, S, S) -> features (batch, channels_out, 48, S, S, S)."""
         channels = self.filters.shape[1]
-        if volumes.ndim != 5 or volumes.shape[1] != channels or len(set(volumes.shape[2:])) > 1:
-            raise ValueError(f"the input has the shape {tuple(volumes.shape)}; expected (batch, {channels}, S, S, S)")
+        _check_tensor("input", volumes, "batch", channels, "S", "S", "S", like=(self.filters, _CAST))
         bank = torch.stack([w * self.oriented(g) for w, g in zip(self.relaxed, self.elements, strict=True)], dim=1)
         features = nn.functional.conv3d(volumes, bank.flatten(0, 1), padding=self.padding)
         return features.unflatten(1, (-1, ORDER))
@@ -92,6 +103,11 @@ class RelaxedVolumeNetwork(nn.Module):
     ----------
     channels : between lifting and output
     size : voxels of a filter's edge, odd
+
+    Raises
+    ------
+    ValueError
+        As in :class:`RelaxedVolumeLifting`.
 
     Examples
     --------

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .relaxed import _check_positive, _check_tensor, _check_whole
 from .so3 import irreps_to_symmetric, symmetric_to_irreps
 
 _SIZE = 7.5**0.5
@@ -43,15 +44,14 @@ def tensor_of(weights: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If there are not five weights.
+        If the weights are no tensor of such a shape.
 
     Examples
     --------
     >>> tensor_of(weights_of(torch.diag(torch.tensor([2.0, -1.0, -1.0])))).diagonal().round(decimals=4).float()
     tensor([ 2., -1., -1.])
     """
-    if weights.shape[-1:] != (5,):
-        raise ValueError(f"weights of shape {tuple(weights.shape)}; expected (..., 5), those of degree 2 alone")
+    _check_tensor("weights", weights, ..., 5, advice=", those of degree 2 alone")
     traceless = torch.cat([torch.zeros_like(weights[..., :1]), _SIZE * weights], dim=-1)
     return irreps_to_symmetric(traceless)[..., torch.tensor(_PLACES)]
 
@@ -70,10 +70,9 @@ def weights_of(tensor: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If the shape is another, or the tensor is not symmetric.
+        If the shape is another, or the tensor is not symmetric or not finite.
     """
-    if tensor.shape[-2:] != (3, 3):
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)}; expected (..., 3, 3)")
+    _check_tensor("tensor", tensor, ..., 3, 3, finite=True)
     if not torch.allclose(tensor, tensor.mT, atol=1e-6 * float(tensor.abs().max())):
         raise ValueError("a tensor that is not symmetric; expected a symmetric one, e.g. (T + T.mT) / 2")
     return symmetric_to_irreps(tensor[..., _ROWS, _COLUMNS])[..., 1:] / _SIZE
@@ -116,8 +115,9 @@ def read_weights(
     Raises
     ------
     ValueError
-        If the shapes of prediction and target differ, there are not more targets than weights, or the prediction does
-        not depend on one of the weights, or on a sum of them.
+        If target or prediction are no tensor (P,) of finite numbers, there are not more targets than weights, the
+        prediction does not depend on one of the weights, or on a sum of them, ``size`` or ``steps`` is no whole number
+        of at least 1, or ``step`` is not positive.
 
     Examples
     --------
@@ -125,18 +125,19 @@ def read_weights(
     >>> read_weights(lambda t: a @ t, y, size=2).weights.round(decimals=3)
     tensor([3., 4.], dtype=torch.float64)
     """
+    _check_whole("size", size)
+    _check_whole("steps", steps)
+    _check_positive("step", step)
+    _check_tensor("target", target, "P", finite=True)
     y = target.detach().double()
     if not len(y) > size:
         raise ValueError(f"{len(y)} targets for {size} weights; expected more targets than weights")
 
     def at(weights: Tensor) -> Tensor:
         with torch.no_grad():
-            found = predict(weights.float()).double()
-        if found.shape != y.shape:
-            raise ValueError(
-                f"predictions of shape {tuple(found.shape)}; expected that of the target, {tuple(y.shape)}"
-            )
-        return found
+            found = predict(weights.float())
+        _check_tensor("predictions", found, *y.shape, advice=", the shape of the target", finite=True)
+        return found.double()
 
     weights = torch.zeros(size, dtype=torch.float64)
     for _ in range(steps):

@@ -1,5 +1,8 @@
 """Relaxed group convolution: equivariant with equal weights, turned by turned weights, and broken only by the data."""
 
+import re
+
+import numpy as np
 import pytest
 import torch
 
@@ -186,17 +189,113 @@ def test_the_sign_of_b_depends_on_how_filters_began():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="the filter size is 4; expected an odd number"):
+    with pytest.raises(ValueError, match="size = 4; expected an odd number"):
         RelaxedLifting(1, 2, size=4)
-    with pytest.raises(ValueError, match="expected at least one of each"):
+    with pytest.raises(ValueError, match="channels_in = 0; expected a whole number of at least 1"):
         RelaxedConvolution(0, 2)
-    with pytest.raises(ValueError, match=r"has the shape \(1, 1, 9, 8\); expected \(batch, 1, S, S\)"):
+    with pytest.raises(ValueError, match=r"of shape \(1, 1, 9, 8\); expected \(batch, 1, S, S\)"):
         RelaxedLifting(1, 2)(torch.zeros(1, 1, 9, 8))
     with pytest.raises(ValueError, match=r"expected \(batch, 3, 4, S, S\)"):
         RelaxedConvolution(3, 2)(torch.zeros(1, 3, 9, 9))
-    with pytest.raises(ValueError, match="expected at least two"):
+    with pytest.raises(ValueError, match="layers = 1; expected a whole number of at least 2"):
         RelaxedNetwork(layers=1)
     with pytest.raises(ValueError, match="one for each quarter turn"):
         fourier_content(torch.ones(3))
     with pytest.raises(ValueError, match="not all of them zero"):
         turning_errors(torch.zeros_like, torch.ones(1, 1, 3, 3))
+
+
+NOT_TURNED = {
+    "five weights": (lambda: turn_weights(torch.ones(5), 1), "weights of shape (5,); expected (..., 4), one for"),
+    "eight weights": (lambda: fourier_content(torch.ones(8)), "weights of shape (8,); expected (..., 4), one for"),
+    "weights of NumPy": (lambda: turn_weights(np.ones(4), 1), "weights of type ndarray; expected a tensor of shape"),
+    "half a turn of weights": (lambda: turn_weights(torch.ones(4), 0.5), "turns = 0.5; expected a whole number"),
+    "no axis of the group": (
+        lambda: turn_features(torch.ones(2, 1, 8, 8), 1),
+        "features of shape (2, 1, 8, 8); expected (..., 4, S, S), an image for each quarter turn; turn_image turns",
+    ),
+    "one image": (lambda: turn_features(torch.ones(8, 8), 1), "of shape (8, 8); expected (..., 4, S, S)"),
+    "features not square": (lambda: turn_features(torch.ones(4, 8, 7), 2), "of shape (4, 8, 7); expected (..., 4,"),
+    "image not square": (lambda: turn_image(torch.ones(8, 7), 1), "image of shape (8, 7); expected (..., S, S)"),
+    "a row": (lambda: turn_image(torch.ones(8), 1), "image of shape (8,); expected (..., S, S), square images"),
+    "image of NumPy": (lambda: turn_image(np.ones((8, 8)), 1), "image of type ndarray; expected a tensor"),
+    "half a turn": (lambda: turn_image(torch.ones(8, 8), 0.5), "turns = 0.5; expected a whole number"),
+}
+
+
+@pytest.mark.parametrize(("call", "told"), NOT_TURNED.values(), ids=NOT_TURNED)
+def test_what_cannot_be_turned_is_refused(call, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        call()
+
+
+NOT_OF_THE_FILTERS = {
+    "float64": (torch.Tensor.double, "input of torch.float64 on cpu; expected torch.float32 on cpu: input.to("),
+    "whole numbers": (torch.Tensor.long, "input of torch.int64 on cpu; expected torch.float32 on cpu: input.to("),
+    "another device": (lambda f: f.to("meta"), "input of torch.float32 on meta; expected torch.float32 on cpu"),
+    "NumPy": (torch.Tensor.numpy, "input of type ndarray; expected a tensor of shape (batch, 3, "),
+    "another axis": (lambda f: f[None], "S, S), square images"),
+    "no pixels": (lambda f: f[..., :0, :0], "S, S), square images"),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("change", "told"), NOT_OF_THE_FILTERS.values(), ids=NOT_OF_THE_FILTERS)
+def test_layers_refuse_what_does_not_fit_their_filters(name, change, told):
+    layer, inputs, _ = layer_and_input(name)
+    layer, inputs = layer.float(), inputs.float()
+    assert layer(inputs[:0]).shape == (0, 2, 4, 7, 7), "an empty batch is no mistake"
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(inputs.bfloat16()).dtype == torch.bfloat16, "autocast makes them fit"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        layer(change(inputs))
+
+
+@pytest.mark.parametrize("kind", [RelaxedLifting, RelaxedConvolution])
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"size": 3.0}, "size = 3.0; expected a whole number of at least 1"),
+        ({"size": -1}, "size = -1; expected a whole number of at least 1"),
+        ({"filters": 1.5}, "filters = 1.5; expected a whole number of at least 1"),
+        ({"channels_in": "2"}, "channels_in = '2'; expected a whole number of at least 1"),
+        ({"channels_out": True}, "channels_out = True; expected a whole number of at least 1"),
+    ],
+)
+def test_numbers_of_layers_are_whole(kind, numbers, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        kind(**{"channels_in": 1, "channels_out": 2} | numbers)
+
+
+OUTPUTS_NOT_TURNED = {
+    "pooled": (lambda f: f.mean((-1, -2)), "the output of shape (2, 3); expected (..., S, S): a layer that pools"),
+    "pooled, square by chance": (
+        lambda f: f[:, :2].mean((-1, -2)),
+        "the output of shape (2, 2) for inputs of shape (2, 3, 8, 8); expected the input's axes before those that "
+        "turn: a layer that pools",
+    ),
+    "a number": (torch.mean, "the output of shape (); expected (..., S, S): a layer that pools"),
+    "one axis pooled": (lambda f: f.mean(-1, keepdim=True), "the output of shape (2, 3, 8, 1); expected (..., S,"),
+    "a tuple": (lambda f: (f, f), "the output of type tuple; expected a tensor of shape (..., S, S)"),
+    "an empty batch": (lambda f: f[:0], "the largest output is 0.0; expected finite numbers, not all of them zero"),
+    "another shape for turned images": (
+        lambda f: f if f[0, 0, 0, 0] == 0 else f[:1],
+        "the output for a turned input of shape (1, 3, 8, 8); expected (2, 3, 8, 8), that of the turned output",
+    ),
+}
+
+
+@pytest.mark.parametrize(("layer", "told"), OUTPUTS_NOT_TURNED.values(), ids=OUTPUTS_NOT_TURNED)
+def test_outputs_that_cannot_be_turned_are_refused(layer, told):
+    inputs = torch.arange(384.0).reshape(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        turning_errors(layer, inputs)
+
+
+def test_pooling_that_leaves_an_image_is_checked():
+    features = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    pool = torch.nn.AvgPool2d(2)
+    assert (turning_errors(lambda f: pool(f.mean(2)), features, turn_features) < 1e-6).all()
+    assert (turning_errors(lambda f: pool(f.mean((1, 2)))[:, None, 1:, 1:], features, turn_features) > 0.1).all()
+    with pytest.raises(ValueError, match=r"inputs of type ndarray; expected a tensor of shape \(\.\.\., 4, S, S\)"):
+        turning_errors(lambda f: f, features.numpy(), turn_features, turn_features)

@@ -1,10 +1,12 @@
 """Relaxed group convolution on volumes: equivariant under the 48 symmetries of a cube, and broken only by the data."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from glasslit.equivariance.point_groups import irrep_content, octahedral_characters, octahedral_group, times_kept
 from glasslit.equivariance.relaxed_volumes import RelaxedVolumeLifting, RelaxedVolumeNetwork, turn_volume
@@ -112,10 +114,72 @@ def test_training_finds_what_a_polar_target_lacks(polar):
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="the filter size is 2; expected an odd number"):
+    with pytest.raises(ValueError, match="size = 2; expected an odd number"):
         RelaxedVolumeLifting(1, 2, size=2)
-    with pytest.raises(ValueError, match="expected at least one of each"):
+    with pytest.raises(ValueError, match="channels_out = 0; expected a whole number of at least 1"):
         RelaxedVolumeLifting(1, 0)
     for shape in ((1, 2, 5, 5, 5), (1, 1, 5, 5, 4), (1, 5, 5, 5)):
         with pytest.raises(ValueError, match=r"expected \(batch, 1, S, S, S\)"):
             RelaxedVolumeLifting(1, 2)(torch.zeros(shape))
+
+
+NOT_ONTO_VOXELS = {
+    "45 degrees": Rotation.from_euler("z", 45, degrees=True).as_matrix(),
+    "twice as large": 2 * np.eye(3),
+    "nothing": np.zeros((3, 3)),
+    "an axis twice": np.eye(3)[[0, 0, 2]],
+    "sheared": np.eye(3) + np.eye(3, k=1),
+    "a little off": np.eye(3) + 1e-3,
+}
+
+
+@pytest.mark.parametrize("element", NOT_ONTO_VOXELS.values(), ids=NOT_ONTO_VOXELS)
+def test_volumes_are_only_moved_onto_their_voxels(element):
+    with pytest.raises(ValueError, match="expected a rotation or reflection that lays the voxels on voxels, a matrix"):
+        turn_volume(volumes(1), element)
+
+
+def test_an_element_may_be_rounded_and_come_from_anywhere():
+    turned, element = Rotation.from_euler("z", 90, degrees=True).as_matrix(), [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+    assert (turned != element).any()
+    for g in (turned, element, torch.tensor(turned, requires_grad=True)):
+        assert torch.equal(turn_volume(volumes(1), g), turn_volume(volumes(1), np.array(element)))
+
+
+OTHER_SHAPES_AND_TYPES = {
+    "a matrix of the plane": (lambda: turn_volume(volumes(1), np.eye(2)), "element of shape (2, 2); expected (3, 3)"),
+    "all elements": (lambda: turn_volume(volumes(1), ELEMENTS), "element of shape (48, 3, 3); expected (3, 3)"),
+    "nan": (lambda: turn_volume(volumes(1), np.full((3, 3), np.nan)), "nan or infinite numbers in element, 9 of 9"),
+    "words": (lambda: turn_volume(volumes(1), "C4"), "element = 'C4'; expected numbers of shape (3, 3)"),
+    "no cube": (
+        lambda: turn_volume(volumes(1)[..., 1:], np.eye(3)),
+        "of shape (1, 5, 5, 4); expected (..., S, S, S)",
+    ),
+    "an image": (
+        lambda: turn_volume(torch.ones(5, 5), np.eye(3)),
+        "volume of shape (5, 5); expected (..., S, S, S)",
+    ),
+    "NumPy": (lambda: turn_volume(np.ones((5, 5, 5)), np.eye(3)), "volume of type ndarray; expected a tensor"),
+    "float64": (
+        lambda: RelaxedVolumeLifting(1, 2)(volumes(1, 1)),
+        "input of torch.float64 on cpu; expected torch.float32 on cpu: input.to(layer.filters)",
+    ),
+    "a network, too": (
+        lambda: RelaxedVolumeNetwork(2)(torch.ones(1, 1, 5, 5, 5, dtype=torch.int64)),
+        "input of torch.int64 on cpu; expected torch.float32 on cpu: input.to(layer.filters)",
+    ),
+    "volumes of NumPy": (
+        lambda: RelaxedVolumeNetwork(2)(np.ones((1, 1, 5, 5, 5))),
+        "input of type ndarray; expected a tensor of shape (batch, 1, S, S, S)",
+    ),
+    "half a channel": (
+        lambda: RelaxedVolumeNetwork(2.5),
+        "channels_out = 2.5; expected a whole number of at least 1",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "told"), OTHER_SHAPES_AND_TYPES.values(), ids=OTHER_SHAPES_AND_TYPES)
+def test_what_has_another_shape_or_type_is_refused(call, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        call()
