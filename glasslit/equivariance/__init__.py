@@ -10,8 +10,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "attention", "audit", "checked_layer", "checks", "convolution", "kernels", "layer_errors",
-        "order_parameters", "parity", "point_groups", "products", "relaxed", "relaxed_volumes",
+        "arguments", "attention", "audit", "checked_layer", "checks", "convolution", "kernels",
+        "layer_errors", "order_parameters", "parity", "point_groups", "products", "relaxed", "relaxed_volumes",
         "relaxed_weights", "so3", "twins",
     ],
 )  # fmt: skip

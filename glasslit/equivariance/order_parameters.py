@@ -17,8 +17,8 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
+from .arguments import check_positive, check_shape, check_tensor, check_whole, numbers
 from .parity import representation
-from .relaxed import _check_positive, _check_shape, _check_tensor, _check_whole, _numbers
 from .so3 import cube_rotations
 
 
@@ -52,7 +52,7 @@ def zero_input_gradient(loss: Callable[[Tensor], Tensor], kind: o3.Irreps | str,
     >>> zero_input_gradient(lambda t: (t - 1).square().sum(), "1x1o").tolist()
     [[-2.0, -2.0, -2.0]]
     """
-    _check_whole("sites", sites)
+    check_whole("sites", sites)
     with torch.inference_mode(False), torch.enable_grad():
         zero = torch.zeros(sites, _irreps(kind).dim, dtype=torch.float64, requires_grad=True)
         value = loss(zero)
@@ -62,7 +62,7 @@ def zero_input_gradient(loss: Callable[[Tensor], Tensor], kind: o3.Irreps | str,
                 f"the loss is of {came}; expected a tensor of one number: without item(), float() or NumPy, and with "
                 "mean() or sum() at the end"
             )
-        _check_tensor("the loss", value, ..., finite=True)
+        check_tensor("the loss", value, ..., finite=True)
         if not value.requires_grad:
             raise ValueError(
                 "the loss does not depend on the input; expected a function of t, e.g. loss(t) = f(net(x, t)), without "
@@ -71,7 +71,7 @@ def zero_input_gradient(loss: Callable[[Tensor], Tensor], kind: o3.Irreps | str,
         (gradient,) = torch.autograd.grad(value, zero, allow_unused=True)
     if gradient is None:
         raise ValueError("the loss depends on weights, but not on the input; expected a function of t")
-    _check_tensor("the gradient at zero (a norm or a root has none there)", gradient, ..., finite=True)
+    check_tensor("the gradient at zero (a norm or a root has none there)", gradient, ..., finite=True)
     return gradient
 
 
@@ -105,7 +105,7 @@ def strengths(values: Tensor, kind: o3.Irreps | str) -> dict[str, float]:
     {'0e': 0.0, '1o': 5.0}
     """
     irreps = _irreps(kind)
-    _check_tensor("values", values, ..., irreps.dim, advice=f", that of {irreps}")
+    check_tensor("values", values, ..., irreps.dim, advice=f", that of {irreps}")
     parts = zip(irreps, values.split([part.dim for part in irreps], dim=-1), strict=True)
     squares: dict[str, float] = {}
     for (_, irrep), part in parts:
@@ -157,18 +157,18 @@ def symmetries(
     >>> len(symmetries(corners)[0]), len(symmetries(corners * [2, 1, 1])[0])
     (16, 8)
     """
-    points = _numbers("points", points, "N", 3)
+    points = numbers("points", points, "N", 3)
     kinds = np.zeros(len(points), dtype=int) if kinds is None else np.asarray(kinds)
-    _check_shape("kinds", kinds.shape, len(points), advice=", one for each point")
+    check_shape("kinds", kinds.shape, len(points), advice=", one for each point")
     if (kinds != kinds).any():
         raise ValueError(
             "kinds with nan, which is like nothing; expected integers or names: give unknown ones a number"
         )
-    vectors = np.zeros_like(points) if vectors is None else _numbers("vectors", vectors, len(points), 3)
-    edges = None if box is None else _numbers("box", box, 3, advice=", its edges: np.full(3, L) for a cube")
+    vectors = np.zeros_like(points) if vectors is None else numbers("vectors", vectors, len(points), 3)
+    edges = None if box is None else numbers("box", box, 3, advice=", its edges: np.full(3, L) for a cube")
     for edge in [] if edges is None else edges.tolist():
-        _check_positive("an edge of the box", edge)
-    _check_positive("tolerance", tolerance)
+        check_positive("an edge of the box", edge)
+    check_positive("tolerance", tolerance)
     if edges is None:
         points = points - points.mean(axis=0)
 
@@ -216,9 +216,9 @@ def moved(values: Tensor, matrix: Tensor, permutation: Tensor | None = None) -> 
     ValueError
         If shapes or dtypes do not fit, or the permutation does not name each point once.
     """
-    _check_tensor("values", values, "N", "dim")
+    check_tensor("values", values, "N", "dim")
     dim = values.shape[1]
-    _check_tensor("matrix", matrix, dim, dim, like=(values, "make both of one dtype, on one device"))
+    check_tensor("matrix", matrix, dim, dim, like=(values, "make both of one dtype, on one device"))
     if permutation is not None:
         _check_permutations("permutation", permutation, len(values))
     turned = values @ matrix.T
@@ -230,7 +230,7 @@ def moved(values: Tensor, matrix: Tensor, permutation: Tensor | None = None) -> 
 
 
 def _check_permutations(name: str, value: Tensor, *shape: int) -> None:
-    _check_tensor(name, value, *shape, advice=", a number for each point")
+    check_tensor(name, value, *shape, advice=", a number for each point")
     if not (value.dtype == torch.int64 and (value.sort().values == torch.arange(shape[-1], device=value.device)).all()):
         raise ValueError(
             f"{name} of {value.dtype} naming a point twice or not at all; expected each of 0 to {shape[-1] - 1} once "
@@ -291,18 +291,18 @@ def allowed_directions(
     0
     """
     irreps = _irreps(kind)
-    _check_whole("probes", probes)
-    _check_whole("seed", seed, None)
+    check_whole("probes", probes)
+    check_whole("seed", seed, None)
     exact = (torch.zeros((), dtype=torch.float64), "compute it so, for rounding of float32 would count as directions")
-    _check_tensor("residual", residual, "N", 3, like=exact, finite=True)
-    _check_tensor("operations", operations, "G", 3, 3, like=exact, finite=True)
+    check_tensor("residual", residual, "N", 3, like=exact, finite=True)
+    check_tensor("operations", operations, "G", 3, 3, like=exact, finite=True)
     if (operations @ operations.mT - torch.eye(3, dtype=torch.float64)).abs().max() > 1e-6:
         raise ValueError("operations that are not orthogonal; expected rotations and reflections: use symmetries()")
     _check_permutations("permutations", permutations, len(operations), len(residual))
     count, places = 1, None
     if sites is not None:
         sites = torch.as_tensor(sites)
-        _check_tensor("sites", sites, "S", like=(permutations, "give numbers of points, e.g. torch.tensor([0, 1])"))
+        check_tensor("sites", sites, "S", like=(permutations, "give numbers of points, e.g. torch.tensor([0, 1])"))
         if sites.min() < 0 or sites.max() >= len(residual) or len(sites.unique()) < len(sites):
             raise ValueError(
                 f"sites = {sites.tolist()}; expected numbers of points, 0 to {len(residual) - 1}, each at most once"

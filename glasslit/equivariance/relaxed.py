@@ -15,103 +15,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from types import EllipsisType
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .arguments import Axis, check_tensor, check_whole
+
 ORDER = 4
 """Number of elements of C4."""
-_Axis = int | str | EllipsisType
-_IMAGES: tuple[_Axis, ...] = (..., "S", "S")
-_FEATURES: tuple[_Axis, ...] = (..., ORDER, "S", "S")
+_IMAGES: tuple[Axis, ...] = (..., "S", "S")
+_FEATURES: tuple[Axis, ...] = (..., ORDER, "S", "S")
 _CAST = "input.to(layer.filters), or give the layer the dtype and device of the input"
-
-
-def _check_shape(name: str, shape: tuple[int, ...], *axes: _Axis, advice: str = "") -> None:
-    """Refuse another shape than e.g. (..., 4, S, S): a letter is one length, at least 1; a batch may be empty."""
-    wanted = [axis for axis in axes if axis is not ...]
-    fits = len(shape) == len(wanted) or (len(axes) > len(wanted) and len(shape) > len(wanted))
-    lengths: dict[_Axis, int] = {}
-    for axis, length in zip(wanted, shape[len(shape) - len(wanted) :] if fits else (), strict=False):
-        expected = axis if isinstance(axis, int) else lengths.setdefault(axis, length)
-        fits = fits and length == expected and (length > 0 or axis == "batch")
-    if not fits:
-        raise ValueError(f"{name} of shape {shape}; expected {_written(axes)}{advice}")
-
-
-def _written(axes: tuple[_Axis, ...]) -> str:
-    names = ["..." if axis is ... else str(axis) for axis in axes]
-    return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
-
-
-def _check_tensor(
-    name: str,
-    value: object,
-    *axes: _Axis,
-    advice: str = "",
-    like: tuple[Tensor, str] | None = None,
-    finite: bool = False,
-) -> None:
-    """Refuse what is no tensor of that shape, of the dtype and device of another (and what to do then), or not finite.
-
-    Under autocast dtypes may differ, because it makes them the same.
-    """
-    if not isinstance(value, Tensor):
-        raise ValueError(
-            f"{name} of type {type(value).__name__}; expected a tensor of shape {_written(axes)}: torch.as_tensor "
-            "makes one of numbers or an array"
-        )
-    _check_shape(name, tuple(value.shape), *axes, advice=advice)
-    if like is not None:
-        other, remedy = like
-        if value.device != other.device or (
-            value.dtype != other.dtype and not torch.is_autocast_enabled(value.device.type)
-        ):
-            raise ValueError(
-                f"{name} of {value.dtype} on {value.device}; expected {other.dtype} on {other.device}: {remedy}"
-            )
-    if finite:
-        _check_finite(name, torch.isfinite(value))
-
-
-def _check_finite(name: str, finite: Tensor | np.ndarray) -> None:
-    if not finite.all():
-        raise ValueError(
-            f"nan or infinite numbers in {name}, {int((~finite).sum())} of {math.prod(finite.shape)}; expected finite "
-            "numbers: leave those out, or mend what they come from"
-        )
-
-
-def _numbers(name: str, value: object, *axes: _Axis, advice: str = "") -> np.ndarray:
-    """Finite numbers of that shape, float64, from what NumPy can read."""
-    try:
-        found = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} = {value!r}; expected numbers of shape {_written(axes)}{advice}") from error
-    _check_shape(name, found.shape, *axes, advice=advice)
-    _check_finite(name, np.isfinite(found))
-    return found
-
-
-def _check_whole(name: str, value: object, least: int | None = 1) -> None:
-    """Refuse what is no whole number, or one below the least."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or (least is not None and value < least):
-        above = "" if least is None else f" of at least {least}"
-        raise ValueError(f"{name} = {value!r}; expected a whole number{above}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not (isinstance(value, int | float | np.number) and 0 < value < math.inf):
-        raise ValueError(f"{name} = {value!r}; expected a finite number above 0")
 
 
 def _check_filters(size: int, **counts: int) -> None:
     """Refuse numbers of filters and channels below one, and filters without a center."""
     for name, count in {**counts, "size": size}.items():
-        _check_whole(name, count)
+        check_whole(name, count)
     if size % 2 == 0:
         raise ValueError(f"size = {size}; expected an odd number, so that a filter has a center: {size + 1}")
 
@@ -129,8 +50,8 @@ def turn_image(image: Tensor, turns: int) -> Tensor:
     ValueError
         If the images are no tensor of squares, or the number is not whole.
     """
-    _check_tensor("image", image, *_IMAGES, advice=", square images")
-    _check_whole("turns", turns, None)
+    check_tensor("image", image, *_IMAGES, advice=", square images")
+    check_whole("turns", turns, None)
     return torch.rot90(image, turns, (-2, -1))
 
 
@@ -147,7 +68,7 @@ def turn_features(features: Tensor, turns: int) -> Tensor:
     ValueError
         If the features are no tensor of such a shape, or the number is not whole.
     """
-    _check_tensor("features", features, *_FEATURES, advice=", an image for each quarter turn; turn_image turns images")
+    check_tensor("features", features, *_FEATURES, advice=", an image for each quarter turn; turn_image turns images")
     return turn_image(features, turns).roll(turns, dims=-3)
 
 
@@ -165,12 +86,12 @@ def turn_weights(weights: Tensor, turns: int) -> Tensor:
         If the weights are no tensor of such a shape, or the number is not whole.
     """
     _check_weights(weights)
-    _check_whole("turns", turns, None)
+    check_whole("turns", turns, None)
     return weights.roll(turns, dims=-1)
 
 
 def _check_weights(weights: Tensor) -> None:
-    _check_tensor("weights", weights, ..., ORDER, advice=", one for each quarter turn")
+    check_tensor("weights", weights, ..., ORDER, advice=", one for each quarter turn")
 
 
 def fourier_content(weights: Tensor) -> Tensor:
@@ -229,12 +150,12 @@ def turning_errors(
         If the output is not finite, or zero everywhere: such a check would show nothing. If inputs or output are no
         tensor that ``turn_in`` or ``turn_out`` can turn, such as the output of a layer that pools all pixels.
     """
-    shapes: dict[Callable[..., Tensor], tuple[_Axis, ...]] = {turn_image: _IMAGES, turn_features: _FEATURES}
+    shapes: dict[Callable[..., Tensor], tuple[Axis, ...]] = {turn_image: _IMAGES, turn_features: _FEATURES}
     advice = ": a layer that pools over all pixels has no image left to turn; check what comes before the pooling"
-    _check_tensor("inputs", inputs, *shapes.get(turn_in, _IMAGES))
+    check_tensor("inputs", inputs, *shapes.get(turn_in, _IMAGES))
     with torch.no_grad():
         plain = layer(inputs)
-        _check_tensor("the output", plain, *shapes.get(turn_out, (...,)), advice=advice)
+        check_tensor("the output", plain, *shapes.get(turn_out, (...,)), advice=advice)
         if turn_in in shapes and turn_out in shapes and plain.shape[-1] != inputs.shape[-1]:
             before, after = inputs.ndim - len(shapes[turn_in]), plain.ndim - len(shapes[turn_out])
             if after < before:  # (batch, channels) may be square by chance
@@ -248,9 +169,7 @@ def turning_errors(
         off = []
         for k in range(1, ORDER):
             turned, expected = layer(turn_in(inputs, k)), turn_out(plain, k)
-            _check_tensor(
-                "the output for a turned input", turned, *expected.shape, advice=", that of the turned output"
-            )
+            check_tensor("the output for a turned input", turned, *expected.shape, advice=", that of the turned output")
             off.append((turned - expected).abs().max() / scale)
     return torch.stack(off)
 
@@ -278,7 +197,7 @@ class _Relaxed(nn.Module):
     def convolve(self, images: Tensor) -> Tensor:
         """Images (batch, in, S, S), or (batch, in, 4, S, S) -> features (batch, out, 4, S, S)."""
         inner = self.filters.shape[2:-2]
-        _check_tensor("input", images, "batch", *inner, "S", "S", advice=", square images", like=(self.filters, _CAST))
+        check_tensor("input", images, "batch", *inner, "S", "S", advice=", square images", like=(self.filters, _CAST))
         kernel = self.bank().flatten(2, -3).flatten(0, 1)
         flat = nn.functional.conv2d(images.flatten(1, -3), kernel, padding=self.padding)
         return flat.unflatten(1, (-1, ORDER))
@@ -374,7 +293,7 @@ class RelaxedNetwork(nn.Module):
 
     def __init__(self, channels: int = 8, layers: int = 3, size: int = 3, filters: int = 1) -> None:
         super().__init__()
-        _check_whole("layers", layers, 2)  # a lifting and a convolution
+        check_whole("layers", layers, 2)  # a lifting and a convolution
         between = [RelaxedConvolution(channels, channels, size, filters) for _ in range(layers - 2)]
         last = RelaxedConvolution(channels, 1, size, filters)
         self.layers = nn.ModuleList([RelaxedLifting(1, channels, size, filters), *between, last])

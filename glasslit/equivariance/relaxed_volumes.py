@@ -16,8 +16,9 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from .arguments import check_tensor, numbers
 from .point_groups import octahedral_group
-from .relaxed import _CAST, _check_filters, _check_tensor, _numbers
+from .relaxed import _CAST, _check_filters
 
 ORDER = 48
 """Number of elements of O_h."""
@@ -36,8 +37,8 @@ def turn_volume(volume: Tensor, element: ArrayLike) -> Tensor:
     ValueError
         If the volumes are no tensor of cubes, or the element is no such matrix and would not lay voxels on voxels.
     """
-    _check_tensor("volume", volume, ..., "S", "S", "S", advice=", cubes of voxels")
-    matrix = _numbers("element", element, 3, 3)
+    check_tensor("volume", volume, ..., "S", "S", "S", advice=", cubes of voxels")
+    matrix = numbers("element", element, 3, 3)
     g = matrix.round()
     size = np.abs(g)
     if np.abs(matrix - g).max() > 1e-6 or (size.sum(axis=0) != 1).any() or (size.sum(axis=1) != 1).any():
@@ -90,7 +91,7 @@ class RelaxedVolumeLifting(nn.Module):
     def forward(self, volumes: Tensor) -> Tensor:
         """Volumes (batch, channels_in, S, S, S) -> features (batch, channels_out, 48, S, S, S)."""
         channels = self.filters.shape[1]
-        _check_tensor("input", volumes, "batch", channels, "S", "S", "S", like=(self.filters, _CAST))
+        check_tensor("input", volumes, "batch", channels, "S", "S", "S", like=(self.filters, _CAST))
         bank = torch.stack([w * self.oriented(g) for w, g in zip(self.relaxed, self.elements, strict=True)], dim=1)
         features = nn.functional.conv3d(volumes, bank.flatten(0, 1), padding=self.padding)
         return features.unflatten(1, (-1, ORDER))

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .relaxed import _check_positive, _check_tensor, _check_whole
+from .arguments import check_positive, check_tensor, check_whole
 from .so3 import irreps_to_symmetric, symmetric_to_irreps
 
 _SIZE = 7.5**0.5
@@ -51,7 +51,7 @@ def tensor_of(weights: Tensor) -> Tensor:
     >>> tensor_of(weights_of(torch.diag(torch.tensor([2.0, -1.0, -1.0])))).diagonal().round(decimals=4).float()
     tensor([ 2., -1., -1.])
     """
-    _check_tensor("weights", weights, ..., 5, advice=", those of degree 2 alone")
+    check_tensor("weights", weights, ..., 5, advice=", those of degree 2 alone")
     traceless = torch.cat([torch.zeros_like(weights[..., :1]), _SIZE * weights], dim=-1)
     return irreps_to_symmetric(traceless)[..., torch.tensor(_PLACES)]
 
@@ -72,7 +72,7 @@ def weights_of(tensor: Tensor) -> Tensor:
     ValueError
         If the shape is another, or the tensor is not symmetric or not finite.
     """
-    _check_tensor("tensor", tensor, ..., 3, 3, finite=True)
+    check_tensor("tensor", tensor, ..., 3, 3, finite=True)
     if not torch.allclose(tensor, tensor.mT, atol=1e-6 * float(tensor.abs().max())):
         raise ValueError("a tensor that is not symmetric; expected a symmetric one, e.g. (T + T.mT) / 2")
     return symmetric_to_irreps(tensor[..., _ROWS, _COLUMNS])[..., 1:] / _SIZE
@@ -125,10 +125,10 @@ def read_weights(
     >>> read_weights(lambda t: a @ t, y, size=2).weights.round(decimals=3)
     tensor([3., 4.], dtype=torch.float64)
     """
-    _check_whole("size", size)
-    _check_whole("steps", steps)
-    _check_positive("step", step)
-    _check_tensor("target", target, "P", finite=True)
+    check_whole("size", size)
+    check_whole("steps", steps)
+    check_positive("step", step)
+    check_tensor("target", target, "P", finite=True)
     y = target.detach().double()
     if not len(y) > size:
         raise ValueError(f"{len(y)} targets for {size} weights; expected more targets than weights")
@@ -136,7 +136,7 @@ def read_weights(
     def at(weights: Tensor) -> Tensor:
         with torch.no_grad():
             found = predict(weights.float())
-        _check_tensor("predictions", found, *y.shape, advice=", the shape of the target", finite=True)
+        check_tensor("predictions", found, *y.shape, advice=", the shape of the target", finite=True)
         return found.double()
 
     weights = torch.zeros(size, dtype=torch.float64)
