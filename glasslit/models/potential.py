@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, cast
 
@@ -90,7 +91,7 @@ class PotentialConfig:
     Raises
     ------
     ValueError
-        If a size is out of range.
+        If a size is out of range or no number.
     """
 
     layers: int = 2
@@ -106,18 +107,17 @@ class PotentialConfig:
     relaxed: int = 0
 
     def __post_init__(self) -> None:
-        least = {"layers": 1, "channels": 1, "l_max": 0, "n_basis": 1, "hidden": 1, "readout": 1}
-        least |= {"power": 0, "relaxed": 0}
-        for name, lowest in least.items():
+        least = {"layers": 1, "channels": 1, "n_basis": 1, "hidden": 1, "readout": 1}
+        for name, lowest in (least | {"l_max": 0, "power": 0, "relaxed": 0}).items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
                 raise ValueError(f"{name} = {value!r}; expected a whole number of at least {lowest}")
-        if not self.cutoff > 0 or not self.neighbors > 0:
-            raise ValueError(f"cutoff = {self.cutoff}, neighbors = {self.neighbors}; expected positive numbers")
+        for name, size in (("cutoff", self.cutoff), ("neighbors", self.neighbors)):
+            if not isinstance(size, Real) or isinstance(size, bool) or not 0 < size < math.inf:
+                raise ValueError(f"{name} = {size!r}; expected a positive, finite number")
+            object.__setattr__(self, name, float(size))  # load_potential reads no numbers of NumPy's
         if self.power in (1, 2):
-            raise ValueError(
-                f"power = {self.power}; expected 3 or more, for forces that are smooth, or 0 for no envelope"
-            )
+            raise ValueError(f"power = {self.power}; expected 3 or more, for smooth forces, or 0 for no envelope")
         if self.relaxed > self.l_max:
             raise ValueError(f"relaxed = {self.relaxed}; expected a whole number from 0 to l_max = {self.l_max}")
         check_kernel(self.kernel)
@@ -231,11 +231,9 @@ class Potential(nn.Module):
     def set_standardization(self, configurations: Sequence[Configuration], truth: Truth | None = None) -> None:
         """Take mean energy per particle and root mean square of the forces' components from configurations.
 
-        ``truth`` says energies and forces; by default it is :func:`exact`.
+        ``truth`` says energies and forces; by default it is :func:`exact`. Errors are those of :func:`labels`.
         """
-        if not configurations:
-            raise ValueError("no configurations; expected at least one, to take the scale of forces from")
-        known = [(truth or exact)(c) for c in configurations]
+        known = labels(configurations, truth, self.scale.dtype)
         self.target_mean.fill_(sum(float(e.sum()) for e, _ in known) / sum(len(e) for e, _ in known))
         self.scale.fill_(math.sqrt(float(np.mean(np.concatenate([f.ravel() for _, f in known]) ** 2))) or 1.0)
 
@@ -259,10 +257,9 @@ class Potential(nn.Module):
         cut = envelope(distance, config.cutoff, config.power) if config.power else torch.ones_like(distance)
         cut = cut[:, None] / math.sqrt(config.neighbors)
         h: Tensor = self.embedding(graph.x)
+        more = self.relaxed_weights
         for number, (convolution, gate) in enumerate(zip(self.convolutions, self.gates, strict=True)):
-            joined = (
-                h if self.relaxed_weights is None else torch.cat([h, self.relaxed_weights.expand(len(h), -1)], dim=1)
-            )
+            joined = h if more is None else torch.cat([h, more.expand(len(h), -1)], dim=1)
             change = gate(cast(SmoothConvolution, convolution).couple(joined, harmonics, basis, cut, pair, graph))
             h = change if number == 0 else h + change
         return h
@@ -346,9 +343,56 @@ def exact(configuration: Configuration) -> tuple[np.ndarray, np.ndarray]:
     return energies.numpy(), forces.numpy()
 
 
+def labels(
+    configurations: Iterable[Configuration], truth: Truth | None = None, dtype: torch.dtype = torch.float64
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Energies (N,) and forces (N, 3) of each configuration, float64, as ``truth`` says, by default :func:`exact`.
+
+    Raises
+    ------
+    ValueError
+        If there are no configurations, or ``truth`` says anything but numbers of these shapes, finite in ``dtype``.
+    """
+    if not isinstance(configurations, Iterable):
+        raise ValueError(f"a {type(configurations).__name__}; expected a list of configurations: [configuration]")
+    if not callable(truth := exact if truth is None else truth):
+        raise ValueError(f"truth = {truth!r}; expected a function of a configuration, or None for the exact potential")
+    if not (known := [_labels_of(c, truth, torch.finfo(dtype).max) for c in configurations]):
+        raise ValueError("no configurations; expected at least one")
+    return known
+
+
+@torch.enable_grad()  # truth may differentiate an energy
+def _labels_of(c: Configuration, truth: Truth, largest: float) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(c, Configuration):
+        raise ValueError(f"a {type(c).__name__} in the list; expected configurations, as glasslit.load gives them")
+    said, expected = truth(c), f"expected energies ({c.n_particles},) and forces ({c.n_particles}, 3): return both"
+    try:
+        energies, forces = (np.asarray(v).astype(np.float64, casting="same_kind") for v in said)
+    except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: a tensor with gradients
+        raise ValueError(f"truth gave a {type(said).__name__} that is no two arrays ({error}); {expected}") from None
+    if (energies.shape, forces.shape) != (c.types.shape, c.positions.shape):
+        raise ValueError(f"truth gave energies {energies.shape} and forces {forces.shape}; {expected}")
+    for name, values in (("energies", energies), ("forces", forces)):
+        if len(bad := np.argwhere(~(np.abs(values) <= largest))):
+            raise ValueError(
+                f"truth gave {values[tuple(bad[0])]} at {bad[0].tolist()} of the {name}; expected finite numbers of at "
+                f"most {largest:.3g}: mend truth, or leave out this configuration if two of its particles overlap"
+            )
+    return energies, forces
+
+
+def check_learned(potential: Any) -> Potential:
+    """The potential back, or a ``ValueError`` if it is no :class:`Potential`."""
+    if not isinstance(potential, Potential):
+        came = repr(potential) if isinstance(potential, str | type | None) else f"a {type(potential).__name__}"
+        raise ValueError(f"{came}; expected a learned potential: Potential(config), or load_potential(path)")
+    return potential
+
+
 def save_potential(potential: Potential, path: str | Path) -> None:
-    """Write sizes, weights and scale to one file, for :func:`load_potential`."""
-    weights = {name: value.detach().cpu() for name, value in potential.state_dict().items()}
+    """Write sizes, weights and scale to one file, for :func:`load_potential`; errors as :func:`check_learned`."""
+    weights = {name: value.detach().cpu() for name, value in check_learned(potential).state_dict().items()}
     made = io.BytesIO()
     torch.save({"format": POTENTIAL_FORMAT, "config": asdict(potential.config), "weights": weights}, made)
     write(path, made.getvalue())
@@ -367,13 +411,10 @@ def load_potential(path: str | Path, device: str = "cpu") -> Potential:
     try:
         check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path} cannot be read ({type(error).__name__}); expected a file of save_potential"
-        ) from error
+    except Exception as e:
+        raise ValueError(f"{path} cannot be read ({type(e).__name__}); expected a file of save_potential") from e
     if not isinstance(state, dict) or state.get("format") != POTENTIAL_FORMAT:
         raise ValueError(f"{path} is no learned potential; expected a file of save_potential")
-    potential = Potential(PotentialConfig(**state["config"]))
-    potential.to(state["weights"]["target_mean"].dtype)
+    potential = Potential(PotentialConfig(**state["config"])).to(state["weights"]["target_mean"].dtype)
     potential.load_state_dict(state["weights"])
     return potential.to(device).eval()

@@ -10,6 +10,7 @@ which takes several times as long.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, NamedTuple
 
 import ase
@@ -19,10 +20,12 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.neighborlist import neighbor_list
 from torch_geometric.data import Data
 
+from ..learning.sensitivity import evaluated
 from ..liquid.configuration import Configuration, types_of
 from ..liquid.graph import NeighborGraph
 from ..liquid.kob_andersen import TYPE_NAMES, check_potential, cutoffs, interactions, pair_energy
-from ..models.potential import Potential
+from ..models.potential import Potential, check_learned
+from ..names import unknown_names
 
 
 class Edges(NamedTuple):
@@ -70,6 +73,30 @@ class _Liquid(Calculator):
     """Base, with A as hydrogen and B as helium, as ``Configuration.to_ase`` has it."""
 
     implemented_properties = ["energy", "energies", "free_energy", "forces", "stress"]  # noqa: RUF012  # as ASE has it
+
+    def __init__(self, **keywords: Any) -> None:
+        own = [p.name for p in inspect.signature(Calculator).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        known = [*self.default_parameters, *own]
+        if unknown := keywords.keys() - set(known):  # before ASE attaches a calculator that is not finished to atoms
+            raise ValueError(
+                f"{type(self).__name__} computes what its potential says: {unknown_names(unknown, known, 'keyword')}"
+            )
+        super().__init__(**keywords)
+
+    def set(self, **keywords: Any) -> dict[str, Any]:
+        """Refuse parameters that it does not have, as ``cutoff``: ASE takes them all, and they would change nothing.
+
+        Raises
+        ------
+        ValueError
+            If there is any, as long as a subclass has no ``default_parameters``.
+        """
+        if unknown := {name: value for name, value in keywords.items() if name not in self.parameters}:
+            raise ValueError(
+                f"{type(self).__name__} computes what its potential says: {unknown}; expected "
+                f"{', '.join(self.parameters) or 'no parameters'}: make a calculator with another potential"
+            )
+        return dict(super().set(**keywords))
 
     def calculate(
         self, atoms: ase.Atoms | None = None, properties: Any = ("energy",), system_changes: Any = all_changes
@@ -128,6 +155,13 @@ class KobAndersen(_Liquid):
     Parameters
     ----------
     potential : one of :data:`glasslit.liquid.kob_andersen.POTENTIALS`
+    keywords : of ASE's calculators: ``atoms``, ``directory``, ``label``
+
+    Raises
+    ------
+    ValueError
+        If there is no such potential or no such keyword, and later, by ``set``, if a parameter is to be set: the
+        potential alone says what is computed.
 
     Examples
     --------
@@ -140,8 +174,8 @@ class KobAndersen(_Liquid):
     """
 
     def __init__(self, potential: str = "force-shifted", **keywords: Any) -> None:
-        super().__init__(**keywords)
         self.truncation = check_potential(potential)
+        super().__init__(**keywords)
 
     def reach(self) -> float:
         """The longest cutoff of the three kinds of pairs."""
@@ -172,12 +206,19 @@ class LearnedPotential(_Liquid):
 
     Parameters
     ----------
-    potential : a trained one
+    potential : a trained one. It is looked at, not copied, and stays in training or evaluation mode as it was. After
+        further training call ``reset()``, since ASE keeps the results of atoms that have not moved
+    keywords : as for :class:`KobAndersen`
+
+    Raises
+    ------
+    ValueError
+        If ``potential`` is something else, or as for :class:`KobAndersen`.
     """
 
     def __init__(self, potential: Potential, **keywords: Any) -> None:
+        self.potential = check_learned(potential)
         super().__init__(**keywords)
-        self.potential = potential.eval()
 
     def reach(self) -> float:
         """The cutoff of the network's neighborhoods."""
@@ -204,9 +245,10 @@ class LearnedPotential(_Liquid):
         return self._of_graph(graph.to(like.device))
 
     def _of_graph(self, graph: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        vector = graph.vector.detach().requires_grad_()
-        energy = self.potential.energies(graph, vector)
-        (slope,) = torch.autograd.grad(energy.sum(), vector)
+        with evaluated(self.potential), torch.enable_grad():
+            vector = graph.vector.detach().requires_grad_()
+            energy = self.potential.energies(graph, vector)
+            (slope,) = torch.autograd.grad(energy.sum(), vector)
         forces = self.potential.summed(graph, slope)
         arrays = (energy.detach(), forces, vector.detach().T @ slope)
         energies, found, virial = (a.double().cpu().numpy() for a in arrays)

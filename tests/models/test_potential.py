@@ -15,6 +15,7 @@ from glasslit.models.potential import (
     PotentialConfig,
     envelope,
     exact,
+    labels,
     load_potential,
     save_potential,
 )
@@ -156,14 +157,111 @@ def test_scales_are_those_of_the_training_set(liquid):
         ({"layers": 0}, "layers = 0; expected a whole number of at least 1"),
         ({"l_max": True}, "l_max = True"),
         ({"cutoff": -1.0}, "cutoff = -1.0"),
+        ({"cutoff": "2"}, "cutoff = '2'; expected a positive, finite number"),
+        ({"cutoff": float("inf")}, "cutoff = inf; expected a positive, finite number"),
+        ({"cutoff": float("nan")}, "cutoff = nan; expected a positive, finite number"),
+        ({"cutoff": True}, "cutoff = True; expected a positive, finite number"),
+        ({"cutoff": None}, "cutoff = None; expected a positive, finite number"),
+        ({"neighbors": "78"}, "neighbors = '78'; expected a positive, finite number"),
+        ({"neighbors": float("inf")}, "neighbors = inf; expected a positive, finite number"),
+        ({"neighbors": 0}, "neighbors = 0; expected a positive, finite number"),
+        ({"layers": "2"}, "layers = '2'; expected a whole number of at least 1"),
+        ({"power": float("nan")}, "power = nan; expected a whole number of at least 0"),
+        ({"hidden": float("inf")}, "hidden = inf; expected a whole number of at least 1"),
         ({"power": 2}, "power = 2; expected 3 or more"),
         ({"kernel": "fast"}, "kernel 'fast'; expected one of auto"),
         ({"layer": 2}, "layer"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, message):
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises(ValueError, match=message):
         PotentialConfig(**settings)
+
+
+@pytest.mark.parametrize("number", [np.float64(2.0), np.float32(2.0), 2])
+def test_numbers_of_any_library_go_through_files(number, tmp_path):
+    save_potential(small(cutoff=number, neighbors=number), tmp_path / "a.pt")
+    config = load_potential(tmp_path / "a.pt").config
+    assert (config.cutoff, config.neighbors) == (2.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: gl.SE3GNN(gl.ModelConfig.laptop(n_times=1, layers=1)), "a SE3GNN; expected a learned potential"),
+        (lambda: "potential.pt", r"'potential.pt'; expected a learned potential: .*load_potential\(path\)"),
+        (lambda: Potential, r"<class '.*Potential'>; expected a learned potential: Potential\(config\)"),
+        (lambda: None, "None; expected a learned potential"),
+    ],
+)
+def test_only_a_potential_is_saved(given, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        save_potential(given(), tmp_path / "a.pt")
+    assert not list(tmp_path.iterdir())
+
+
+def of_shape(energies, forces=(160, 3), value=1.0):
+    return lambda c: (np.full(energies, value), np.full(forces, value))
+
+
+def nowhere(c):
+    raise AssertionError("truth was asked")
+
+
+TRUTHS = {
+    "the whole energy": (of_shape(1), r"energies \(1,\) and forces \(160, 3\); expected energies \(160,\)"),
+    "the whole energy, 0-d": (of_shape(()), r"energies \(\) and forces \(160, 3\); expected energies \(160,\)"),
+    "a float": (lambda c: (1.0, np.ones((160, 3))), r"energies \(\) and forces"),
+    "energies in a column": (of_shape((160, 1)), r"energies \(160, 1\)"),
+    "one force for all": (of_shape(160, 3), r"forces \(3,\); expected energies \(160,\) and forces \(160, 3\)"),
+    "fewer particles": (
+        of_shape(159, (159, 3)),
+        r"energies \(159,\) and forces \(159, 3\); expected energies \(160,\)",
+    ),
+    "nan": (of_shape(160, value=np.nan), r"truth gave nan at \[0\] of the energies; expected finite numbers"),
+    "an infinite force": (
+        lambda c: (np.ones(160), np.full((160, 3), np.inf)),
+        r"truth gave inf at \[0, 0\] of the forces",
+    ),
+    "energies alone": (lambda c: np.ones(160), "ndarray that is no two arrays"),
+    "nothing": (lambda c: None, "NoneType that is no two arrays"),
+    "text": (lambda c: (np.full(160, "1"), np.ones((160, 3))), "tuple that is no two arrays"),
+    "complex numbers": (lambda c: (np.full(160, 1j), np.ones((160, 3))), "tuple that is no two arrays"),
+    "gradients": (lambda c: (torch.ones(160, requires_grad=True), torch.ones(160, 3)), "tuple that is no two arrays"),
+    "no function": ("exact", "truth = 'exact'; expected a function"),
+    "zero": (0, "truth = 0; expected a function"),
+}
+
+
+@pytest.mark.parametrize("name", TRUTHS)
+def test_what_truth_says_is_checked(liquid, name):
+    truth, message = TRUTHS[name]
+    net = small()
+    with pytest.raises(ValueError, match=message):
+        net.set_standardization([liquid], truth)
+    assert (float(net.target_mean), float(net.scale)) == (0, 1), "nothing is taken"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda c: c, r"a Configuration; expected a list of configurations: \[configuration\]"),
+        (lambda c: [c.positions], "a ndarray in the list; expected configurations"),
+        (lambda c: None, "a NoneType; expected a list of configurations"),
+    ],
+)
+def test_scales_of_anything_but_a_list_are_refused(liquid, given, message):
+    with pytest.raises(ValueError, match=message):
+        small().set_standardization(given(liquid), nowhere)
+
+
+def test_labels_are_float64_and_fit_the_precision(liquid):
+    energies, forces = labels([liquid], lambda c: (torch.ones(160), np.ones((160, 3), np.int8)))[0]
+    assert energies.dtype == forces.dtype == np.float64
+    large = of_shape(160, value=1e39)
+    assert labels([liquid], large)[0][0].max() == 1e39
+    with pytest.raises(ValueError, match=r"truth gave 1e\+39 at \[0\] of the energies; .* at most 3.4e\+38"):
+        small().float().set_standardization([liquid], large)
 
 
 def test_files(liquid, tmp_path):

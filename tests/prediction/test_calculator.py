@@ -255,3 +255,85 @@ def test_other_elements_are_refused(atoms):
         atoms.get_forces()
     with pytest.raises(ValueError, match="potential 'shifted'; expected one of"):
         KobAndersen("shifted")
+
+
+class TestParameters:
+    """ASE's calculators take any parameter; here the potential alone says what is computed."""
+
+    @pytest.mark.parametrize("name", CALCULATORS)
+    @pytest.mark.parametrize("given", [{"cutoff": 9}, {"foo": 3.0}, {"potential": "unshifted"}, {"parameters": "a"}])
+    def test_are_not_set(self, atoms, name, given):
+        calculator = CALCULATORS[name]()
+        with pytest.raises(ValueError, match=rf"{next(iter(given))}'.*; expected no parameters: make a calculator"):
+            calculator.set(**given)
+        assert not calculator.parameters
+        assert calculator.set() == {}
+
+    @pytest.mark.parametrize("make", [KobAndersen, lambda **k: LearnedPotential(learned().potential, **k)])
+    def test_are_no_keywords(self, atoms, make):
+        with pytest.raises(ValueError, match="unknown keywords cutoff, foo; expected some of restart"):
+            make(cutoff=3.0, foo=3.0)
+        with pytest.raises(ValueError, match=r"unknown keyword atom; .*did you mean 'atoms'\?"):
+            make(atom=atoms)
+        with pytest.raises(ValueError, match="unknown keyword cutoff"):
+            make(atoms=atoms, cutoff=3.0)
+        assert atoms.calc is None, "no calculator that is not finished"
+
+    @pytest.mark.parametrize("make", [KobAndersen, lambda **k: LearnedPotential(learned().potential, **k)])
+    def test_keywords_of_ase_are_taken(self, atoms, make, tmp_path):
+        calculator = make(atoms=atoms, directory=tmp_path, label="a")
+        assert atoms.calc is calculator
+        assert (calculator.directory, calculator.label) == (str(tmp_path), f"{tmp_path}/a")
+        assert np.isfinite(atoms.get_potential_energy())
+
+    def test_those_of_a_subclass_are(self):
+        class Named(KobAndersen):
+            default_parameters = {"remark": ""}  # noqa: RUF012  # as ASE has it
+
+        assert Named(remark="b").parameters == {"remark": "b"}
+        assert Named().set(remark="c") == {"remark": "c"}
+        with pytest.raises(ValueError, match=r"'cutoff'.*; expected remark"):
+            Named().set(cutoff=3.0)
+        with pytest.raises(ValueError, match="did you mean 'remark'"):
+            Named(remarks="d")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda: "potential.pt", r"'potential.pt'; expected a learned potential: .*load_potential\(path\)"),
+        (lambda: PotentialConfig(), r"a PotentialConfig; expected a learned potential: Potential\(config\)"),
+        (lambda: None, "None; expected a learned potential"),
+        (lambda: Potential, "<class .*; expected a learned potential"),
+        (lambda: gl.SE3GNN(gl.ModelConfig.laptop(n_times=1, layers=1)), "a SE3GNN; expected a learned potential"),
+    ],
+)
+def test_only_a_learned_potential_is_taken(atoms, given, message):
+    with pytest.raises(ValueError, match=message):
+        LearnedPotential(given(), atoms=atoms)
+    with pytest.raises(ValueError, match="potential 'shifted'"):
+        KobAndersen("shifted", atoms=atoms)
+    assert atoms.calc is None
+
+
+class ByMode(Potential):
+    """In training its energies are others."""
+
+    def energies(self, graph, vector):
+        return (1 + self.training) * super().energies(graph, vector)
+
+
+@pytest.mark.parametrize("pbc", [True, False])
+def test_the_network_keeps_its_mode_and_is_evaluated(few, pbc):
+    net = ByMode(PotentialConfig(layers=1, channels=2, l_max=1)).train()
+    few.pbc = pbc
+    few.calc = LearnedPotential(net)
+    assert net.training
+    energy = few.get_potential_energy()
+    assert net.training
+    assert all(part.training for part in net.modules())
+    net.eval()
+    few.calc.reset()
+    with torch.no_grad():  # as around a loop of predictions
+        assert few.get_potential_energy() == energy
+    assert not net.training
