@@ -7,7 +7,7 @@ reads it, because it does not have the published configurations: here they are
 downloaded and quenched once (``gl.prepare_botan_small``).
 
 An ensemble is the mean of what its networks predict, in units of the spread of
-training labels. Those that are made are stated here, and not chosen: the three
+training labels. Those that are made are stated here, and not chosen: the
 seeds of each input, and all networks together. Of these, the one with the
 highest score on the validation configurations is the answer to the question
 how well this can be done; test configurations take no part in this choice.
@@ -24,19 +24,12 @@ from glasslit.learning.stored import StoredRuns, gain_of_seeds
 from glasslit.provenance import card, data_hash, write_json
 
 RUNS = Path(__file__).resolve().parents[1]
-SEEDS = range(3)
-INPUTS = (
-    "thermal",
-    "thermal+E_IS",
-    "IS",
-    "thermal+u_IS",
-    "thermal+E_IS+u_IS",
-)
+TRAININGS = {"thermal": 1, "thermal+E_IS": 3, "IS": 3, "thermal+E_IS+u_IS": 3}
+"""Inputs, and how many seeds of each."""
 COMPARED = (
     ("thermal", "thermal+E_IS"),
     ("thermal", "IS"),
     ("thermal+E_IS", "IS"),
-    ("thermal", "thermal+u_IS"),
     ("thermal+E_IS", "thermal+E_IS+u_IS"),
 )
 ALL = "all networks"
@@ -63,11 +56,15 @@ def mean(trainings):
 
 def compare(split):
     """Everything of ``comparison.json`` except its card."""
+    names = {
+        inputs: [run_of(inputs, seed) for seed in range(n)]
+        for inputs, n in TRAININGS.items()
+    }
     stored = {part: StoredRuns(RUNS, split[part]) for part in ("val", "test")}
     predicted = {
         part: {
-            inputs: [runs.predictions(run_of(inputs, s)) for s in SEEDS]
-            for inputs in INPUTS
+            inputs: [runs.predictions(name) for name in names[inputs]]
+            for inputs in TRAININGS
         }
         for part, runs in stored.items()
     }
@@ -79,10 +76,13 @@ def compare(split):
             part: scores(mean(found[name]), split[part])
             for part, found in groups.items()
         }
-        for name in (*INPUTS, ALL)
+        for name in (*TRAININGS, ALL)
+        if TRAININGS.get(name) != 1
     }
 
     def gain(first, second):
+        n = min(len(first), len(second))  # trainings of the same seeds
+        first, second = first[:n], second[:n]
         found = gain_of_seeds(first, second, split["test"])
         return {
             "each": found.each[:, 0].tolist(),
@@ -93,13 +93,17 @@ def compare(split):
 
     test = predicted["test"]
     return {
-        "names": {inputs: [run_of(inputs, s) for s in SEEDS] for inputs in INPUTS},
+        "names": names,
+        "levels": {  # mean propensity of A particles
+            part: [float(c.propensity[0][c.types == 0].mean()) for c in some]
+            for part, some in split.items()
+        },
         "runs": {
             inputs: {
                 part: [scores(p, split[part]) for p in found[inputs]]
                 for part, found in predicted.items()
             }
-            for inputs in INPUTS
+            for inputs in TRAININGS
         },
         "ensembles": ensembles,
         "chosen": max(ensembles, key=lambda n: np.mean(ensembles[n]["val"])),
@@ -108,8 +112,9 @@ def compare(split):
             for first, second in COMPARED
         },
         "gains of ensembles": {
-            inputs: gain(test[inputs], [mean(test[inputs])] * len(SEEDS))
-            for inputs in INPUTS
+            inputs: gain(test[inputs], [mean(test[inputs])] * n)
+            for inputs, n in TRAININGS.items()
+            if n > 1
         },
     }
 
@@ -120,7 +125,7 @@ def main():
     split = {s: gl.load(data, T=0.44, split=s) for s in ("train", "val", "test")}
     found = compare(split)
     about = card(
-        {"data": "botan-small", "inputs": list(INPUTS), "seeds": list(SEEDS)},
+        {"data": "botan-small", "trainings": TRAININGS},
         data=data_hash(c.hash() for part in split.values() for c in part),
         device="cpu",
         seed=0,
