@@ -24,7 +24,7 @@ from glasslit.learning.stored import StoredRuns, gain_of_seeds
 from glasslit.provenance import card, data_hash, write_json
 
 RUNS = Path(__file__).resolve().parents[1]
-TRAININGS = {"thermal": 1, "thermal+E_IS": 3, "IS": 3, "thermal+E_IS+u_IS": 3}
+TRAININGS = {"thermal": 3, "thermal+E_IS": 3, "IS": 3, "thermal+E_IS+u_IS": 3}
 """Inputs, and how many seeds of each."""
 COMPARED = (
     ("thermal", "thermal+E_IS"),
