@@ -148,10 +148,8 @@ def test_all_runs_read_the_splits_that_the_data_have():
         read.setdefault(key, (card["parameters"], {}))[1][path.stem] = card["data_sha256"]
     assert len(read) > 5
     for (data, *_), (parameters, hashes) in read.items():
-        if (
-            data in FETCHED
-        ):  # quenched where they are used, and the last bits of inherent positions are a machine's own:
-            continue  # tests/test_published_runs.py compares scores
+        if data in FETCHED:
+            continue  # quenched on each machine, in its own last bits: tests/test_published_runs.py compares scores
         assert len(set(hashes.values())) == 1, hashes
         if data in SHIPPED:  # others have to be made first
             assert set(hashes.values()) == {split_hash(parameters)}, hashes
