@@ -24,8 +24,8 @@ from glasslit.learning.stored import StoredRuns, gain_of_seeds
 from glasslit.provenance import card, data_hash, write_json
 
 RUNS = Path(__file__).resolve().parents[1]
-TRAININGS = {"thermal": 3, "thermal+E_IS": 3, "IS": 3, "thermal+E_IS+u_IS": 3}
-"""Inputs, and how many seeds of each."""
+SEEDS = range(3)
+INPUTS = ("thermal", "thermal+E_IS", "IS", "thermal+E_IS+u_IS")
 COMPARED = (
     ("thermal", "thermal+E_IS"),
     ("thermal", "IS"),
@@ -38,7 +38,9 @@ ALL = "all networks"
 def run_of(inputs, seed):
     """Its name below book/runs; the sweep published.toml came later."""
     first = seed == 0 and "u_IS" not in inputs
-    return f"botan-small-{inputs}" if first else f"published/{inputs}-seed{seed}"
+    return (
+        f"botan-small-{inputs}" if first else f"published/{inputs}-seed{seed}"
+    )
 
 
 def scores(predictions, configurations):
@@ -56,15 +58,12 @@ def mean(trainings):
 
 def compare(split):
     """Everything of ``comparison.json`` except its card."""
-    names = {
-        inputs: [run_of(inputs, seed) for seed in range(n)]
-        for inputs, n in TRAININGS.items()
-    }
+    names = {inputs: [run_of(inputs, s) for s in SEEDS] for inputs in INPUTS}
     stored = {part: StoredRuns(RUNS, split[part]) for part in ("val", "test")}
     predicted = {
         part: {
             inputs: [runs.predictions(name) for name in names[inputs]]
-            for inputs in TRAININGS
+            for inputs in INPUTS
         }
         for part, runs in stored.items()
     }
@@ -76,13 +75,10 @@ def compare(split):
             part: scores(mean(found[name]), split[part])
             for part, found in groups.items()
         }
-        for name in (*TRAININGS, ALL)
-        if TRAININGS.get(name) != 1
+        for name in (*INPUTS, ALL)
     }
 
     def gain(first, second):
-        n = min(len(first), len(second))  # trainings of the same seeds
-        first, second = first[:n], second[:n]
         found = gain_of_seeds(first, second, split["test"])
         return {
             "each": found.each[:, 0].tolist(),
@@ -103,7 +99,7 @@ def compare(split):
                 part: [scores(p, split[part]) for p in found[inputs]]
                 for part, found in predicted.items()
             }
-            for inputs in TRAININGS
+            for inputs in INPUTS
         },
         "ensembles": ensembles,
         "chosen": max(ensembles, key=lambda n: np.mean(ensembles[n]["val"])),
@@ -112,9 +108,8 @@ def compare(split):
             for first, second in COMPARED
         },
         "gains of ensembles": {
-            inputs: gain(test[inputs], [mean(test[inputs])] * n)
-            for inputs, n in TRAININGS.items()
-            if n > 1
+            inputs: gain(test[inputs], [mean(test[inputs])] * len(SEEDS))
+            for inputs in INPUTS
         },
     }
 
@@ -122,10 +117,12 @@ def compare(split):
 def main():
     began = time.monotonic()
     data = gl.prepare_botan_small()
-    split = {s: gl.load(data, T=0.44, split=s) for s in ("train", "val", "test")}
+    split = {
+        s: gl.load(data, T=0.44, split=s) for s in ("train", "val", "test")
+    }
     found = compare(split)
     about = card(
-        {"data": "botan-small", "trainings": TRAININGS},
+        {"data": "botan-small", "inputs": INPUTS, "seeds": list(SEEDS)},
         data=data_hash(c.hash() for part in split.values() for c in part),
         device="cpu",
         seed=0,
