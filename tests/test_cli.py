@@ -11,7 +11,9 @@ import pytest
 import glasslit as gl
 from glasslit import cli
 from glasslit.cli import common
+from glasslit.cli.common import Log, watch
 from glasslit.simulate.engines import ENGINES
+from glasslit.simulate.protocol import Progress
 
 HEAVY = {"torch", "numpy", "scipy", "h5py", "ase", "pandas", "e3nn", "torch_geometric", "matplotlib", "papermill"}
 
@@ -130,3 +132,27 @@ def test_a_table_lines_up():
 def test_python_m_is_the_command(module):
     done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True)
     assert done.stdout == f"glasslit {cli.version()}\n"
+
+
+def test_a_log_file_gets_few_lines_and_a_terminal_none(capsys, monkeypatch):
+    """One line a minute at most, nothing twice; what must not wait does not."""
+    clock = [0.0]
+    monkeypatch.setattr("glasslit.cli.common.time.monotonic", lambda: clock[0])
+    log = Log(seconds=60)
+    for second in range(150):
+        clock[0] = float(second)
+        log.say(f"{second // 10} of 15")
+    assert capsys.readouterr().err.splitlines() == ["6 of 15", "12 of 15"]
+    for _ in range(2):
+        log.say("15 of 15", now=True)
+    assert capsys.readouterr().err.splitlines() == ["15 of 15"]
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    log.say("on a terminal the bar says it", now=True)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("seconds_left", [float("nan"), 600.0])
+def test_work_that_is_watched_from_a_file(seconds_left, capsys):
+    """A bar that is drawn again and again would fill the file: it has no carriage return."""
+    watch((Progress(done, 500, seconds_left) for done in range(501)), "run")
+    assert capsys.readouterr().err == "500 of 500 runs are done" + ", about 10 min left" * (seconds_left > 0) + "\n"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -54,14 +56,39 @@ def times_of(net: PropensityNetwork) -> str:
     return ", ".join(f"{t:g}" for t in net.times) + (f" {net.time_unit}" if net.time_unit != "LJ" else "")
 
 
+class Log:
+    """What a progress bar shows, as lines, where standard error is a file or a pipe.
+
+    A bar that is drawn again each second fills a cluster's log with thousands of copies of itself. Bars are made with
+    ``disable=None`` here, which lets tqdm draw on a terminal only; elsewhere this says the same, at most once in
+    ``seconds``, and nothing twice.
+    """
+
+    def __init__(self, seconds: float = 60.0) -> None:
+        self.seconds, self.last, self.due = seconds, "", time.monotonic() + seconds
+
+    def say(self, text: str, now: bool = False) -> None:
+        """One line, if it is new and the last one is old enough; ``now`` does not wait."""
+        if sys.stderr.isatty() or text == self.last or (time.monotonic() < self.due and not now):
+            return
+        self.last, self.due = text, time.monotonic() + self.seconds
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
+
+
 def watch(work: Iterable[Progress], unit: str) -> None:
-    """A progress bar."""
-    with tqdm(unit=unit) as bar:
+    """A progress bar, or lines in a file."""
+    log = Log()
+    with tqdm(unit=unit, disable=None) as bar:
         for progress in work:
             bar.total = progress.total
             bar.update(progress.done - bar.n)
+            left = ""
             if progress.seconds_left == progress.seconds_left:  # nothing is known before the first
-                bar.set_postfix_str(f"about {progress.seconds_left / 60:.0f} min left")
+                left = f"about {progress.seconds_left / 60:.0f} min left"
+                bar.set_postfix_str(left)
+            said = f"{progress.done} of {progress.total} {unit}s are done" + (f", {left}" if left else "")
+            log.say(said, now=progress.done == progress.total)
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:

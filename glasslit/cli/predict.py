@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from ..data.shipped import shipped_models
-from .common import POTENTIALS, save_figure, times_of
+from .common import POTENTIALS, Log, save_figure, times_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,8 @@ def _predict(arguments: argparse.Namespace) -> None:
              arguments.potential, arguments.temperature, weights.hexdigest())  # fmt: skip
     out, known = PredictionFile(arguments.out, repr(about)), model.trained_on or {}
     told: set[str] = set()
-    with warnings.catch_warnings(), tqdm(unit="frame", delay=1) as bar:
+    log = Log()
+    with warnings.catch_warnings(), tqdm(unit="frame", delay=1, disable=None) as bar:
         warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
         warnings.filterwarnings("ignore", message=".*no particle ids")  # frames are not compared with each other here
         for number, c in enumerate(_frames(arguments)):
@@ -102,6 +103,7 @@ def _predict(arguments: argparse.Namespace) -> None:
                 _picture(arguments.picture, c, f"predicted, t = {last:g}", prediction["propensity"][-1])
             out.write(predicted_atoms(c, model, prediction, frame=number))
             bar.update()
+            log.say(f"{number + 1} frame{'s' * (number > 0)} predicted")
     frames, targets = f"{out.done} frame{'s' * (out.done != 1)}", ", ".join(model.targets)
     tqdm.write(f"{out.finish()}: {frames}, {targets} at t = {times_of(model)}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from .common import executor_of
+from .common import Log, executor_of
 
 DESCRIPTION = (
     "Execute a notebook, usually book/train.ipynb, for every combination of parameters that a TOML file names. "
@@ -32,7 +32,9 @@ def run(arguments: argparse.Namespace) -> None:
     told: set[str] = set()
     with ExitStack() as stack:
         executor = executor_of(arguments.dask, stack)
-        bar = stack.enter_context(tqdm(total=len(runs), unit="run", smoothing=0))  # one mean: runs end in bunches
+        # smoothing=0: the mean of all runs, because they end in bunches
+        bar = stack.enter_context(tqdm(total=len(runs), unit="run", smoothing=0, disable=None))
+        log = Log()
         for progress in sweep(runs, workers=arguments.workers, executor=executor):
             for name in sorted(set(progress.failed) - told):
                 bar.write(f"{name} failed:\n{progress.failed[name]}")
@@ -40,6 +42,8 @@ def run(arguments: argparse.Namespace) -> None:
             bar.set_postfix_str(", ".join(progress.running), refresh=False)
             bar.update(progress.done - bar.n)
             bar.refresh()
+            running = f"; running: {', '.join(progress.running)}" if progress.running else ""
+            log.say(f"{progress.done} of {len(runs)} runs are done{running}", now=True)
     tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
     if told:
         raise RuntimeError(

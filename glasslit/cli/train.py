@@ -14,6 +14,7 @@ from ..data.shipped import FETCHED, SHIPPED, no_such_data
 from ..learning import template
 from ..learning.parameters import PARAMETERS, Kind, check_parameters, understood
 from ..writing import read_json
+from .common import Log
 
 DESCRIPTION = (
     "Train a network on simulated liquids and score it on configurations that it never saw. Executes the training "
@@ -103,15 +104,20 @@ def run(arguments: argparse.Namespace) -> None:
     if data not in SHIPPED + FETCHED and not Path(data).exists():
         raise ValueError(no_such_data(data))
     executed.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(bar_format="{bar:20}| {desc}") as bar:
+    log = Log()
+    with tqdm(bar_format="{bar:20}| {desc}", disable=None) as bar:
+
+        def say(text: str, now: bool = False) -> None:
+            bar.set_description_str(text)
+            log.say(text, now)
 
         def show(epoch: int, epochs: int, state: str) -> None:
             bar.total, bar.n = epochs, epoch
-            bar.set_description_str(state if epoch < epochs else f"{epochs} epochs trained; scoring")
+            say(state if epoch < epochs else f"{epochs} epochs trained; scoring", now=epoch == epochs)
 
-        bar.set_description_str("reading data, making graphs")
+        say("reading data, making graphs", now=True)
         template.execute(notebook, executed, given, show)
-        bar.set_description_str("finished")
+        say("finished", now=True)
     tqdm.write(f"{executed}: the executed notebook; {out}{'' if out.endswith('/') else '/'}: model and scores")
     tqdm.write(_score(Path(out)))
 

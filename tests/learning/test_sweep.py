@@ -116,6 +116,10 @@ def test_failing_runs_are_told_and_the_others_finish(write, tmp_path, capsys):
     assert "x3-seed0 failed:" in everything
     assert "ValueError: three is too many" in everything
     assert "2 of 4 runs failed, x3-seed0, x3-seed1" in told.err
+    progress = [line for line in told.err.splitlines() if "runs are done" in line]
+    assert progress[0].startswith("0 of 4 runs are done; running: x1-seed0")
+    assert len(progress) == len(set(progress)), "a line for each change"
+    assert "\r" not in told.err
     kept = sorted(p.name for p in (tmp_path / "runs").iterdir() if p.is_file())
     assert kept == [".x3-seed0.failed.ipynb", ".x3-seed1.failed.ipynb", "x1-seed0.ipynb", "x1-seed1.ipynb"]
 
