@@ -116,6 +116,21 @@ def test_every_file_has_its_floor_and_no_file_is_older_than_the_rooms():
         assert not any(name.split(".")[0] == "glasslit" for name in named), f"{name_of(path)}: imports are relative"
 
 
+def private_names(tree):
+    """Names with an underscore that are taken from another file of ours; modules under another name are not."""
+    taken = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level]
+    return [alias.name for n in taken for alias in n.names if alias.name.startswith("_")]
+
+
+@each_file
+def test_what_is_private_stays_in_its_file(path):
+    assert private_names(ast.parse(path.read_text())) == []
+
+
+def test_a_private_name_would_be_seen():
+    assert private_names(ast.parse("def f():\n    from .a import b as _b, _c\nfrom numpy import _d")) == ["_c"]
+
+
 def circle(arrows):
     """Files that import each other in a circle, if there are such."""
     try:

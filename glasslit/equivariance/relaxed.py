@@ -26,11 +26,23 @@ ORDER = 4
 """Number of elements of C4."""
 _IMAGES: tuple[Axis, ...] = (..., "S", "S")
 _FEATURES: tuple[Axis, ...] = (..., ORDER, "S", "S")
-_CAST = "input.to(layer.filters), or give the layer the dtype and device of the input"
+CAST = "input.to(layer.filters), or give the layer the dtype and device of the input"
+"""What to do where an input has another dtype or device than the filters."""
 
 
-def _check_filters(size: int, **counts: int) -> None:
-    """Refuse numbers of filters and channels below one, and filters without a center."""
+def check_filters(size: int, **counts: int) -> None:
+    """Refuse numbers of filters and channels below one, and filters without a center.
+
+    Parameters
+    ----------
+    size : pixels along an edge of a filter
+    counts : numbers of channels and filters, by name
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number of at least 1, or the size is even.
+    """
     for name, count in {**counts, "size": size}.items():
         check_whole(name, count)
     if size % 2 == 0:
@@ -179,7 +191,7 @@ class _Relaxed(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], filters: int, size: int) -> None:
         super().__init__()
-        _check_filters(size, channels_in=shape[1], channels_out=shape[0], filters=filters)
+        check_filters(size, channels_in=shape[1], channels_out=shape[0], filters=filters)
         limit = 1 / math.sqrt(math.prod(shape[1:]) * size**2)
         self.filters = nn.Parameter(torch.empty(filters, *shape, size, size).uniform_(-limit, limit))
         self.relaxed = nn.Parameter(torch.ones(filters, ORDER))
@@ -197,7 +209,7 @@ class _Relaxed(nn.Module):
     def convolve(self, images: Tensor) -> Tensor:
         """Images (batch, in, S, S), or (batch, in, 4, S, S) -> features (batch, out, 4, S, S)."""
         inner = self.filters.shape[2:-2]
-        check_tensor("input", images, "batch", *inner, "S", "S", advice=", square images", like=(self.filters, _CAST))
+        check_tensor("input", images, "batch", *inner, "S", "S", advice=", square images", like=(self.filters, CAST))
         kernel = self.bank().flatten(2, -3).flatten(0, 1)
         flat = nn.functional.conv2d(images.flatten(1, -3), kernel, padding=self.padding)
         return flat.unflatten(1, (-1, ORDER))

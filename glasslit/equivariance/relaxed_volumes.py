@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .arguments import check_tensor, numbers
 from .point_groups import octahedral_group
-from .relaxed import _CAST, _check_filters
+from .relaxed import CAST, check_filters
 
 ORDER = 48
 """Number of elements of O_h."""
@@ -77,7 +77,7 @@ class RelaxedVolumeLifting(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, size: int = 3) -> None:
         super().__init__()
-        _check_filters(size, channels_in=channels_in, channels_out=channels_out)
+        check_filters(size, channels_in=channels_in, channels_out=channels_out)
         limit = 1 / math.sqrt(channels_in * size**3)
         self.filters = nn.Parameter(torch.empty(channels_out, channels_in, *[size] * 3).uniform_(-limit, limit))
         self.relaxed = nn.Parameter(torch.ones(ORDER))
@@ -91,7 +91,7 @@ class RelaxedVolumeLifting(nn.Module):
     def forward(self, volumes: Tensor) -> Tensor:
         """Volumes (batch, channels_in, S, S, S) -> features (batch, channels_out, 48, S, S, S)."""
         channels = self.filters.shape[1]
-        check_tensor("input", volumes, "batch", channels, "S", "S", "S", like=(self.filters, _CAST))
+        check_tensor("input", volumes, "batch", channels, "S", "S", "S", like=(self.filters, CAST))
         bank = torch.stack([w * self.oriented(g) for w, g in zip(self.relaxed, self.elements, strict=True)], dim=1)
         features = nn.functional.conv3d(volumes, bank.flatten(0, 1), padding=self.padding)
         return features.unflatten(1, (-1, ORDER))

@@ -14,7 +14,7 @@ from ..liquid.graph import required
 from ..liquid.kob_andersen import GLASSBENCH_CEILING, TYPE_NAMES
 from ..liquid.structure import local_density
 from ..models.propensity import PropensityNetwork, check_times
-from .metrics import _check_comparison, gain_of_regions, noise_ceiling, on_lines, pearson, straight_lines
+from .metrics import check_comparison, gain_of_regions, noise_ceiling, on_lines, pearson, straight_lines
 from .tensors import covariance_scores
 from .vectors import vector_scores
 
@@ -239,7 +239,7 @@ def paired_removal(
     """
     halves, types = [required(c, "propensity_half") for c in test], [c.types for c in test]
     labels = [required(c, "propensity").astype(np.float64) for c in test]
-    _check_comparison(first, second, labels, test, draws, per_edge, kinds)
+    check_comparison(first, second, labels, test, draws, per_edge, kinds)
     ceilings = noise_ceiling(halves, types, "mean")
     reached = [pearson(p, labels, types) for p in (first, second)]
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}

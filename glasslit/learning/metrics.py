@@ -224,7 +224,7 @@ def gain_of_regions(
         If numbers, shapes or times of predictions, labels and configurations do not agree, if one is not finite, or if
         there is no configuration, or no such type, number of draws or of cubes.
     """
-    _check_comparison(first, second, labels, test, draws, per_edge, kinds)
+    check_comparison(first, second, labels, test, draws, per_edge, kinds)
     n_blocks, rng = per_edge**3, np.random.default_rng(seed)
     blocks = [spatial_blocks(c, per_edge) for c in test]
     drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), size=(len(test), draws)).astype(np.float64)
@@ -244,7 +244,7 @@ def gain_of_regions(
     return found
 
 
-def _check_comparison(
+def check_comparison(
     first: Sequence[np.ndarray],
     second: Sequence[np.ndarray],
     labels: Sequence[np.ndarray],
@@ -253,7 +253,17 @@ def _check_comparison(
     per_edge: int,
     kinds: Sequence[str],
 ) -> None:
-    """Raise the errors of :func:`gain_of_regions`."""
+    """Refuse what cannot be compared.
+
+    Parameters
+    ----------
+    first, second, labels, test, draws, per_edge, kinds : as in :func:`gain_of_regions`
+
+    Raises
+    ------
+    ValueError
+        As :func:`gain_of_regions`.
+    """
     if len(test) == 0:
         raise ValueError("no test configuration; expected at least one, and a prediction for each")
     shapes = [[np.shape(p) for p in each] for each in (first, second, labels)]

@@ -29,13 +29,13 @@ from .engines import make_engine, resolve
 from .files import read, write
 from .protocol import (
     Progress,
-    _check_box,
-    _content,
-    _energies,
+    check_box,
     check_trajectories,
     collect,
+    digest_of_start,
     label,
     maxwell_boltzmann,
+    potential_energies,
 )
 from .run import Engine
 
@@ -174,7 +174,7 @@ def orders(
         If there are too few starts for three splits, fewer configurations than starts, or a box too small.
     """
     for start in starts:
-        _check_box(start.box, recipe.potential)
+        check_box(start.box, recipe.potential)
     n, (n_val, n_test) = len(starts), held_out
     n_train = n - n_val - n_test
     if n_train < 1 or count < n:
@@ -228,7 +228,7 @@ def produce(work: Sequence[Order]) -> list[Path]:
 def _claim(order: Order) -> None:
     """Refuse a folder that was begun with other settings; the covariance came later, and counts if it is asked for."""
     recipe = {k: v for k, v in asdict(order.recipe).items() if k != "engine" and (k, v) != ("covariance", False)}
-    told = {"recipe": recipe, "seed": order.seed, "start": _content(order.start)}
+    told = {"recipe": recipe, "seed": order.seed, "start": digest_of_start(order.start)}
     path, text = order.folder / "recipe.json", json.dumps(told, indent=1)
     if not path.is_file():
         write_file(path, text, together=True)
@@ -366,8 +366,8 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
     states, digests = [], []
     records: list[list[list[float]]] = [[] for _ in work]
     for order in work:
-        _check_box(order.start.box, engine.potential)
-        content = _content(order.start)
+        check_box(order.start.box, engine.potential)
+        content = digest_of_start(order.start)
         rng = np.random.default_rng([order.seed, int(content[:16], 16)])
         velocities = maxwell_boltzmann(order.start.n_particles, recipe.temperature, rng)
         states.append((order.start.positions, velocities))
@@ -403,7 +403,7 @@ def settle(work: Sequence[Order], engine: Engine) -> list[Configuration]:
             states[k] = (after["positions"], after["velocities"])
             if number:
                 moved = (after["positions"] - before)[start.types == 0]
-                energy = _energies(after["positions"], start, engine.potential).mean()
+                energy = potential_energies(after["positions"], start, engine.potential).mean()
                 records[k].append([number * recipe.segment, energy, np.cos(WAVE_NUMBER * moved).mean()])
     return [
         Configuration(

@@ -46,7 +46,19 @@ def _engine_for(potential: str | None, configuration: Configuration | None, engi
     return make_engine("auto", potential or own or "force-shifted")
 
 
-def _check_box(box: np.ndarray, potential: str) -> None:
+def check_box(box: np.ndarray, potential: str) -> None:
+    """Refuse a box in which a particle would meet its own image.
+
+    Parameters
+    ----------
+    box : edges, sigma_AA, shape (3,)
+    potential : truncation of the Lennard-Jones potential
+
+    Raises
+    ------
+    ValueError
+        If an edge is shorter than twice the cutoff.
+    """
     shortest = 2 * float(cutoffs(potential).max())
     if np.min(box) < shortest:
         raise ValueError(
@@ -80,7 +92,7 @@ def quench(configuration: Configuration, potential: str | None = None, engine: E
         If the engine is not installed.
     """
     engine = _engine_for(potential, configuration, engine)
-    _check_box(configuration.box, engine.potential)
+    check_box(configuration.box, engine.potential)
     return _quenched(configuration, minimize_all(engine, [configuration])[0], engine)
 
 
@@ -95,13 +107,21 @@ def minimize_all(engine: Engine, starts: Sequence[Configuration]) -> list[np.nda
 def _quenched(c: Configuration, inherent: np.ndarray, engine: Engine) -> Configuration:
     return c.replace(
         inherent_positions=inherent,
-        potential_energy_thermal=_energies(c.positions, c, engine.potential),
-        potential_energy_inherent=_energies(inherent, c, engine.potential),
+        potential_energy_thermal=potential_energies(c.positions, c, engine.potential),
+        potential_energy_inherent=potential_energies(inherent, c, engine.potential),
         potential=engine.potential,
     )
 
 
-def _energies(positions: np.ndarray, c: Configuration, potential: str) -> np.ndarray:
+def potential_energies(positions: np.ndarray, c: Configuration, potential: str) -> np.ndarray:
+    """Potential energy of each particle at other positions than the configuration's, epsilon_AA, shape (N,).
+
+    Parameters
+    ----------
+    positions : sigma_AA, shape (N, 3)
+    c : types and box
+    potential : truncation of the Lennard-Jones potential
+    """
     return energy_per_particle(torch.tensor(positions), torch.tensor(c.types), torch.tensor(c.box), potential).numpy()
 
 
@@ -150,7 +170,7 @@ def equilibrate(
     if ramp and c.temperature is None:
         raise ValueError("the ramp needs a temperature to start from; expected configuration.temperature to be set")
     engine = _engine_for(None, c, engine)
-    _check_box(c.box, engine.potential)
+    check_box(c.box, engine.potential)
     start = float(c.temperature) if ramp and c.temperature is not None else temperature
     positions = c.positions
     velocities = maxwell_boltzmann(c.n_particles, start, np.random.default_rng(seed))
@@ -270,8 +290,8 @@ def collect(
     return labelled
 
 
-def _content(start: Configuration) -> str:
-    """SHA-256 of what a simulation starts from."""
+def digest_of_start(start: Configuration) -> str:
+    """SHA-256 of what a simulation starts from: positions, types and box; hexadecimal."""
     return hashlib.sha256(start.positions.tobytes() + start.types.tobytes() + start.box.tobytes()).hexdigest()
 
 
@@ -282,7 +302,8 @@ def kept_quench(start: Configuration, folder: Path, engine: Engine) -> Configura
 
 def kept_quenches(starts: Sequence[Configuration], folders: Sequence[Path], engine: Engine) -> list[Configuration]:
     """The quenched starts, from files of earlier calls where there are any; the others together, if the engine can."""
-    paths, digests = [folder / f"quench-{engine.potential}.npz" for folder in folders], [_content(c) for c in starts]
+    paths = [folder / f"quench-{engine.potential}.npz" for folder in folders]
+    digests = [digest_of_start(c) for c in starts]
     minima: dict[int, np.ndarray] = {}
     for k, path in enumerate(paths):
         kept = read(path)
@@ -293,7 +314,7 @@ def kept_quenches(starts: Sequence[Configuration], folders: Sequence[Path], engi
     for begin in range(0, len(missing), max(together, 1)):
         batch = missing[begin : begin + together]
         for k in batch:
-            _check_box(starts[k].box, engine.potential)
+            check_box(starts[k].box, engine.potential)
         for k, inherent in zip(batch, minimize_all(engine, [starts[k] for k in batch]), strict=True):
             write(paths[k], inherent_positions=inherent, digest=digests[k])
             minima[k] = inherent
@@ -324,7 +345,7 @@ def _plan(
     for start, own in zip(starts, folders, strict=True):
         if start.temperature is None:
             raise ValueError(f"{start!r} has no temperature; expected one: use .replace(temperature=...)")
-        _check_box(start.box, engine.potential)
+        check_box(start.box, engine.potential)
         content = hashlib.sha256(start.positions.tobytes()).hexdigest()[:16]
         for number in range(n_trajectories):
             rng = np.random.default_rng([seed, int(content, 16), number])

@@ -166,9 +166,7 @@ def test_runs_under_way_go_on_where_they_were(small, tmp_path):
 @here
 def test_a_killed_labelling_makes_no_launch_twice(small, tmp_path, monkeypatch):
     """:func:`glasslit.simulate.label` gives the engine a folder for runs under way, and it is left without any."""
-    monkeypatch.setattr(
-        "glasslit.simulate.protocol._check_box", lambda *_: None
-    )  # the tiny box is smaller than it asks
+    monkeypatch.setattr("glasslit.simulate.protocol.check_box", lambda *_: None)  # the tiny box is smaller than it asks
     engine = GpuEngine(launch=small.n_particles, save_every=0)
     job = ([small], [0.01], 2, tmp_path)
     with launches(1), pytest.raises(Stopped):
