@@ -113,7 +113,7 @@ def iterate_trajectory(
         raise ValueError(
             f"{', '.join(sorted(unknown))}: no fields that a file leaves open; expected such as temperature=0.44"
         )
-    options = Options(_edges(box), atom_style)
+    options = Options(_edges(box), atom_style, frozenset(fields))
     first: tuple[int, Snapshot] | None = None
     step, told = None, set[str]()
     for number, read in _named(path, partial(pick_frames, _frames(path, format, options), frames)):

@@ -177,7 +177,7 @@ def _read(atoms: ase.Atoms, options: Options) -> Snapshot:
         raise ValueError(
             f"particle {row} is at {positions[row].tolist()}; expected finite numbers: leave this frame out"
         )
-    lost = lost_arrays(atoms)
+    lost = lost_arrays(atoms, options.given)
     told = [] if lost is None else [f"its particles {lost}"]
     if not np.any(atoms.cell.array):
         return Snapshot(positions, labels, cell_beside(options), told=told)

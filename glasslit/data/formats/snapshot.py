@@ -16,10 +16,12 @@ class Options:
     ----------
     box : edge lengths, shape (3,), sigma_AA; for formats without a box
     atom_style : LAMMPS's, for data files that do not name it
+    given : names of fields of :class:`~glasslit.Configuration` that are said; no file misses these
     """
 
     box: np.ndarray | None = None
     atom_style: str | None = None
+    given: frozenset[str] = frozenset()
 
 
 @dataclass

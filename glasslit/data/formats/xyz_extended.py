@@ -6,6 +6,7 @@ as long.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
@@ -71,7 +72,7 @@ def read(comment: str, rows: list[str], options: Options) -> Snapshot:
             raise ValueError(f"Z from {atomic.min()} to {atomic.max()}; expected atomic numbers: use species for types")
         labels = np.array(chemical_symbols)[atomic]
     found = sorted_by_id(Snapshot(positions, labels, cell, periodic, ids, _step(info)))
-    _add_own(found, info, table, widths)
+    _add_own(found, info, table, widths, options.given)
     return found
 
 
@@ -119,13 +120,16 @@ def _step(info: dict[str, Any]) -> int | None:
     return None
 
 
-def _add_own(found: Snapshot, info: dict[str, Any], table: dict[str, np.ndarray], widths: dict[str, int]) -> None:
+def _add_own(
+    found: Snapshot, info: dict[str, Any], table: dict[str, np.ndarray], widths: dict[str, int], said: Collection[str]
+) -> None:
     """Fields that this package wrote. Other programs use their names (seed, potential) for things of their own."""
     labels = [name for name in _OF_TIMES if name in widths]
     own = info.get("writer") == WRITER or ("times" in info and "propensity" in widths)  # no mark in older files
-    if labels and not (own and "times" in info):
+    lost = [name for name in labels if name not in said]
+    if lost and not (own and "times" in info):
         found.told.append(
-            f"{', '.join(labels)} left out, because the times that they belong to are no longer in the comment line: "
+            f"{', '.join(lost)} left out, because the times that they belong to are no longer in the comment line: "
             "another program has written it anew"
         )
     if not own:

@@ -120,6 +120,14 @@ def test_a_file_that_dropped_the_labels_of_a_configuration_says_so(tmp_path):
         UserWarning, match=r"liquid\.traj: its particles came from a configuration with .*propensity, .*, id,"
     ):
         assert len(gl.read_trajectory(path, {"H": "A", "He": "B"})) == 2
+    given = {name: getattr(liquid, name) for name in ("times", "propensity")}
+    with pytest.warns(UserWarning, match="came from a configuration with") as heard:
+        (read_again, _) = gl.read_trajectory(path, {"H": "A", "He": "B"}, **given)
+    assert np.array_equal(read_again.propensity, liquid.propensity)
+    (told,) = [str(w.message) for w in heard if "came from" in str(w.message)]
+    gone = told.split(", and have them no more")[0].split(" with ")[1].split(", ")
+    assert "propensity_half" in gone, "not given"
+    assert "propensity" not in gone, "given"
     ase.io.write(path, bare.to_ase())
     ase.io.write(whole, liquid.to_ase(), format="extxyz")
     with warnings.catch_warnings(record=True) as heard:

@@ -183,6 +183,8 @@ def test_labels_without_their_times_are_left_out_and_told_of(tmp_path, mark):
     assert found.fields == {}
     (told,) = found.told
     assert told.startswith("propensity, propensity_half, mean_displacement left out, because the times")
+    (told,) = read(tmp_path, comment, rows, Options(given=frozenset(["times", "propensity"]))).told
+    assert told.startswith("propensity_half, mean_displacement left out"), "what is given is not missed"
 
 
 def test_what_ase_writes_of_elements(tmp_path):
