@@ -299,7 +299,8 @@ def fit(
     run = runner(config.cuda_graphs, net, device, config.batch_size, graphs.held is not None)
     own = [[k] for k in parallel.share(range(len(val)))]
     if isinstance(net, Ridge):
-        yield from _fit_ridge(net, [graphs[0, k] for k in range(len(train))], [unseen[0, k] for k in range(len(val))])
+        seen = [graphs[0, k] for k in range(len(train))]
+        yield from _fit_ridge(net, seen, [unseen[0, k] for k in range(len(val))], config.level_weight)
         return
     loss_of: nn.Module = _Loss(net, config.level_weight, extra)
     if parallel.several():
@@ -387,14 +388,14 @@ def epochs(
     net.eval()
 
 
-def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[EpochRecord]:
+def _fit_ridge(net: Ridge, train: list[Data], val: list[Data], level_weight: float | None) -> Iterator[EpochRecord]:
     """A record for each strength; at the end each (type, time) has the one that validates best."""
     begun = time.perf_counter()
-    weights, history, scores = net.solutions(train), list[EpochRecord](), []
-    for number, (strength, solution) in enumerate(zip(STRENGTHS, weights, strict=True), start=1):
-        net.set_weights(solution)
-        train_loss, _ = _validate(net, train, None)
-        val_loss, rho = _validate(net, val, None)
+    (weights, biases), history, scores = net.solutions(train, level_weight), list[EpochRecord](), []
+    for number, (strength, *solution) in enumerate(zip(STRENGTHS, weights, biases, strict=True), start=1):
+        net.set_weights(*solution)
+        train_loss, _ = _validate(net, train, level_weight)
+        val_loss, rho = _validate(net, val, level_weight)
         val_rho = float(rho[TYPE_NAMES[0]].mean())
         scores.append(np.stack([rho[kind] for kind in TYPE_NAMES]))
         best = not history or val_rho > max(r.val_rho for r in history)
@@ -402,5 +403,7 @@ def _fit_ridge(net: Ridge, train: list[Data], val: list[Data]) -> Iterator[Epoch
         begun = time.perf_counter()
         yield history[-1]
     chosen = torch.as_tensor(np.argmax(scores, axis=0))  # (types, T)
-    net.set_weights(torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0])
+    taken = (torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0],
+             torch.take_along_dim(biases, chosen[None], dim=0)[0])  # fmt: skip
+    net.set_weights(*taken)
     net.eval()

@@ -158,7 +158,8 @@ def test_ridge_solves_its_normal_equations():
     c = random_liquid(1000, seed=2)
     net = untrained("ridge", [c])
     graph = net.graph(c)
-    weights = net.solutions([graph])
+    weights, biases = net.solutions([graph])
+    assert not biases.any(), "rows and labels are counted from their means"
     x, y = net.scaled(graph).numpy(), net.standardize(graph).numpy()
     for kind in (0, 1):
         own = c.types == kind
@@ -168,6 +169,35 @@ def test_ridge_solves_its_normal_equations():
                 np.vstack([x[own], penalty]), np.vstack([y[own], np.zeros((x.shape[1], 2))]), rcond=None
             )[0]
             assert np.allclose(weights[s, kind].numpy(), expected.T, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("level_weight", [0.0, 0.3, 1.0])
+def test_ridge_with_a_level_weight_minimizes_that_loss(level_weight):
+    """At the solution of the weakest ridge every direction is uphill, in the loss that networks are trained with."""
+    liquids = [random_liquid(1000, seed=seed) for seed in range(2)]
+    train = [c.replace(propensity=c.propensity * (1 + k) + k) for k, c in enumerate(liquids)]
+    net = untrained("ridge", train)
+    graphs = [net.graph(c) for c in train]
+
+    def loss(level_weight=level_weight):
+        net.zero_grad()
+        found = sum(net.loss(g, net.standardized(g), level_weight) for g in graphs)
+        found.backward()
+        return found.item()
+
+    weights, biases = net.solutions(graphs, level_weight)
+    weights, biases = weights[0], biases[0]
+    net.set_weights(weights, biases)
+    least = loss()
+    slope = max(float(p.grad.abs().max()) for p in net.decoder.parameters())
+    assert slope < 5e-3, "the ridge is weak, but not zero"
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        step, bias = (0.1 * torch.randn(v.shape, generator=generator) for v in (weights, biases))
+        net.set_weights(weights + step * weights.std(), biases + bias * (level_weight > 0))
+        assert loss() > least
+    net.set_weights(*(v[0] for v in net.solutions(graphs)))
+    assert loss() > least, "what is best in another loss is worse in this one"
 
 
 def planted(seed, n=1000):

@@ -150,19 +150,59 @@ class Ridge(_OnDescriptors):
         return self.scaled(graph)
 
     @torch.no_grad()
-    def solutions(self, graphs: Sequence[Data]) -> Tensor:
-        """Weights in closed form for each of :data:`STRENGTHS`, shape (S, types, T, rows)."""
-        found = torch.zeros(len(STRENGTHS), N_TYPES, self.config.n_times, self.row_mean.shape[1])
+    def solutions(self, graphs: Sequence[Data], level_weight: float | None = None) -> tuple[Tensor, Tensor]:
+        r"""Weights and biases in closed form for each of :data:`STRENGTHS`.
+
+        With a level weight w, errors are counted as in :meth:`loss`: for each configuration c, type and time, with the
+        spread of the labels :math:`\sigma_c`, rows and labels are
+
+        .. math:: \big(x_i - \bar x_c + \sqrt w\, (\bar x_c - \bar x)\big) / \sigma_c
+
+        Parameters
+        ----------
+        graphs : with labels
+        level_weight : see :class:`~glasslit.learning.train.TrainConfig`
+
+        Returns
+        -------
+        shapes (S, types, T, rows) and (S, types, T)
+        """
+        n_times = self.config.n_times
+        weights = torch.zeros(len(STRENGTHS), N_TYPES, n_times, self.row_mean.shape[1])
+        biases = torch.zeros(weights.shape[:-1])
         for k in range(N_TYPES):
             x, y = (
-                np.concatenate([part(g)[g.types == k].cpu().numpy() for g in graphs])
+                [part(g)[g.types == k].cpu().numpy().astype(np.float64) for g in graphs if bool((g.types == k).any())]
                 for part in (self.scaled, self.standardize)
             )
-            if len(x):
-                found[:, k] = torch.as_tensor(ridge_path(x, y, STRENGTHS))
-        return found
+            if x and level_weight is None:
+                weights[:, k] = torch.as_tensor(ridge_path(np.concatenate(x), np.concatenate(y), STRENGTHS))
+            for t in range(n_times if x and level_weight is not None else 0):
+                of_time = [v[:, t] for v in y]
+                rows, row = _levelled(x, of_time, float(level_weight or 0.0))
+                targets, label = _levelled([v[:, None] for v in of_time], of_time, float(level_weight or 0.0))
+                found = ridge_path(rows, targets, STRENGTHS, intercept=False)[:, 0]
+                weights[:, k, t] = torch.as_tensor(found)
+                biases[:, k, t] = torch.as_tensor(label - found @ row)
+        return weights, biases
 
     @torch.no_grad()
-    def set_weights(self, weights: Tensor) -> None:
-        """Take weights of shape (types, T, rows)."""
+    def set_weights(self, weights: Tensor, biases: Tensor) -> None:
+        """Take weights of shape (types, T, rows) and biases of shape (types, T)."""
         self.decoder.weight.copy_(weights.flatten(0, 1))
+        self.decoder.bias.copy_(biases.flatten())
+
+
+def _levelled(
+    values: Sequence[np.ndarray], labels: Sequence[np.ndarray], level_weight: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (n, K) of each configuration as :meth:`Ridge.solutions` counts them, and the level that they begin at."""
+    variance = [label.var() for label in labels]
+    scale = np.array([v if v > 1e-12 else 1.0 for v in variance])
+    levels, counts = np.stack([v.mean(axis=0) for v in values]), np.array([len(v) for v in values])
+    begin = np.average(levels, axis=0, weights=counts / scale)
+    counted = [
+        (v - level + np.sqrt(level_weight) * (level - begin)) / np.sqrt(s)
+        for v, level, s in zip(values, levels, scale, strict=True)
+    ]
+    return np.concatenate(counted), begin
