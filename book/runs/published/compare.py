@@ -29,7 +29,14 @@ from glasslit.provenance import card, data_hash, write_json
 
 RUNS = Path(__file__).resolve().parents[1]
 SEEDS = range(3)
-INPUTS = ("thermal", "thermal+u_IS", "thermal+E_IS", "IS", "thermal+E_IS+u_IS")
+INPUTS = (
+    "thermal",
+    "thermal+u_IS",
+    "thermal+E_IS",
+    "thermal+E_IS+u_IS",
+    "IS",
+    "IS+E_IS",
+)
 COMPARED = (
     ("thermal", "thermal+E_IS"),
     ("thermal", "IS"),
@@ -37,6 +44,8 @@ COMPARED = (
     ("thermal+E_IS", "IS"),
     ("thermal+E_IS", "thermal+E_IS+u_IS"),
     ("thermal+u_IS", "thermal+E_IS+u_IS"),
+    ("IS", "IS+E_IS"),
+    ("thermal+E_IS", "IS+E_IS"),
 )
 DESCRIPTORS = (("ridge", 1), ("mlp", 3))  # and how many seeds
 DESCRIBED = ("thermal+E_IS", "IS+E_IS")
@@ -46,7 +55,7 @@ SELECTED = "selected"
 
 def run_of(inputs, seed):
     """Its name below book/runs; the sweep published.toml came later."""
-    first = seed == 0 and "u_IS" not in inputs
+    first = seed == 0 and inputs in ("thermal", "thermal+E_IS", "IS")
     return (
         f"botan-small-{inputs}" if first else f"published/{inputs}-seed{seed}"
     )
