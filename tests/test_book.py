@@ -36,6 +36,7 @@ from glasslit.plotting.screens import drawn
 from tests.common import ROOT
 
 BOOK = ROOT / "book"
+pytestmark = pytest.mark.timeout(3000)  # a build takes 8 minutes of two idle cores, and more than 20 on a busy machine
 CHAPTERS = sorted(p for p in BOOK.glob("*.ipynb"))
 RUNS = sorted(p for p in (BOOK / "runs").rglob("*.ipynb") if p.name[0] != ".")  # those are under way, or failed
 
