@@ -403,7 +403,8 @@ def _fit_ridge(net: Ridge, train: list[Data], val: list[Data], level_weight: flo
         begun = time.perf_counter()
         yield history[-1]
     chosen = torch.as_tensor(np.argmax(scores, axis=0))  # (types, T)
-    taken = (torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0],
-             torch.take_along_dim(biases, chosen[None], dim=0)[0])  # fmt: skip
-    net.set_weights(*taken)
+    net.set_weights(
+        torch.take_along_dim(weights, chosen[None, :, :, None], dim=0)[0],
+        torch.take_along_dim(biases, chosen[None], dim=0)[0],
+    )
     net.eval()

@@ -175,12 +175,15 @@ class Ridge(_OnDescriptors):
                 [part(g)[g.types == k].cpu().numpy().astype(np.float64) for g in graphs if bool((g.types == k).any())]
                 for part in (self.scaled, self.standardize)
             )
-            if x and level_weight is None:
+            if not x:
+                continue
+            if level_weight is None:
                 weights[:, k] = torch.as_tensor(ridge_path(np.concatenate(x), np.concatenate(y), STRENGTHS))
-            for t in range(n_times if x and level_weight is not None else 0):
+                continue
+            for t in range(n_times):
                 of_time = [v[:, t] for v in y]
-                rows, row = _levelled(x, of_time, float(level_weight or 0.0))
-                targets, label = _levelled([v[:, None] for v in of_time], of_time, float(level_weight or 0.0))
+                rows, row = _levelled(x, of_time, level_weight)
+                targets, label = _levelled([v[:, None] for v in of_time], of_time, level_weight)
                 found = ridge_path(rows, targets, STRENGTHS, intercept=False)[:, 0]
                 weights[:, k, t] = torch.as_tensor(found)
                 biases[:, k, t] = torch.as_tensor(label - found @ row)
