@@ -153,8 +153,8 @@ class Ridge(_OnDescriptors):
     def solutions(self, graphs: Sequence[Data], level_weight: float | None = None) -> tuple[Tensor, Tensor]:
         r"""Weights and biases in closed form for each of :data:`STRENGTHS`.
 
-        With a level weight w, errors are counted as in :meth:`loss`: for each configuration c, type and time, with the
-        spread of the labels :math:`\sigma_c`, rows and labels are
+        With a level weight w, errors are counted as in :meth:`glasslit.models.propensity.PropensityNetwork.loss`: for
+        each configuration c, type and time, with the spread of the labels :math:`\sigma_c`, rows and labels are
 
         .. math:: \big(x_i - \bar x_c + \sqrt w\, (\bar x_c - \bar x)\big) / \sigma_c
 
