@@ -13,7 +13,6 @@ import os
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -22,6 +21,8 @@ from types import TracebackType
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
+
+from .warned import warn
 
 _T = TypeVar("_T")
 
@@ -70,7 +71,7 @@ class OutputLock:
             if error.errno not in NO_LOCKS:
                 raise
             self.path.unlink(missing_ok=True)
-            warnings.warn(f"no locks here ({error}): see that nothing else writes to {output}", stacklevel=2)
+            warn(f"no locks here ({error}): see that nothing else writes to {output}")
 
     def release(self) -> None:
         """Give it back and leave nothing: neither its file nor folders that were made for it and stayed empty."""

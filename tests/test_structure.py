@@ -15,7 +15,7 @@ from tests.conftest import SLOW
 
 PACKAGE = ROOT / "glasslit"
 FLOORS = [
-    {"names", "writing"},
+    {"names", "writing", "warned"},
     {"liquid", "provenance", "parallel", "locks", "plotting", "viewer", "aliases"},
     {"data", "equivariance"},
     {"models", "simulate"},

@@ -8,7 +8,6 @@ types their meaning. Labels of runs that share their start are :mod:`~glasslit.d
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields as fields_of
 from functools import partial
@@ -22,6 +21,7 @@ from ase.io.formats import string2index
 
 from ..liquid.configuration import Configuration
 from ..liquid.kob_andersen import TYPE_NAMES
+from ..warned import warn
 from .formats import hoomd, lammps_data, lammps_dump, lammps_yaml, others, xyz
 from .formats.opened import lines as lines_of
 from .formats.opened import suffix
@@ -138,7 +138,7 @@ def iterate_trajectory(
             kind = sentence.translate(str.maketrans("", "", "0123456789"))
             if kind not in told:  # once for a file
                 told.add(kind)
-                warnings.warn(f"{path}: {sentence}", stacklevel=2)
+                warn(f"{path}: {sentence}")
         yield _configuration(snapshot, type_map, where, fields)
 
 

@@ -7,7 +7,6 @@ shapes, units, finiteness and particle types are validated here and nowhere else
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,6 +15,7 @@ import ase
 import numpy as np
 from scipy.spatial import cKDTree
 
+from ..warned import warn
 from .kob_andersen import TYPE_NAMES, check_potential
 from .periodic import wrap
 
@@ -309,7 +309,7 @@ class Configuration:
             )
         types = types_of(atoms.numbers)
         if (told := lost_arrays(atoms, fields_)) is not None:
-            warnings.warn(f"these Atoms {told}", stacklevel=2)
+            warn(f"these Atoms {told}")
         found: dict[str, Any] = {field: atoms.info[field] for field in _OF_ALL if field in atoms.info}
         for field, axes in {"times": 1, "msd": 2, "self_scattering": 2, "equilibration": 2}.items():
             if field in found:  # a single row comes back from a file without its first axis

@@ -6,7 +6,7 @@ says what the numbers mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast, overload
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph, node_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..names import did_you_mean
+from ..warned import warn
 from .clock import counted_in_parts, relaxation_time
 from .conditions import conditions
 from .heads import PROPENSITY, Head
@@ -26,6 +27,9 @@ from .heads import PROPENSITY, Head
 N_TYPES = len(TYPE_NAMES)
 # A further term of the loss: of a network, a graph with labels, and the standardized prediction, shape (N, T).
 Extra = Callable[["PropensityNetwork", Data, Tensor], Tensor]
+FAR = 1000.0
+"""Spreads of the training labels from their mean. No prediction for a liquid comes near: the farthest of the stored
+networks is 107, from T = 0.44 to 0.64. For random positions, sums that were never large in training give up to 1e15."""
 SCALES = ("energy_mean", "energy_std", "vector_std")
 """Buffers with the standardization of inputs; a network without vectors lacks the last."""
 
@@ -300,8 +304,13 @@ class PropensityNetwork(nn.Module):
         Raises
         ------
         ValueError
-            If an input is missing, the box is shorter than twice the cutoff, what came is no configuration, or the
-            network does not predict the target.
+            If an input is missing, the box is shorter than twice the cutoff, what came is no configuration, the
+            network does not predict the target, or its predictions are not finite.
+
+        Warns
+        -----
+        UserWarning
+            If a prediction is farther than :data:`FAR` from what the network was trained on.
         """
         self.check_target(target)
         several = configuration
@@ -315,10 +324,28 @@ class PropensityNetwork(nn.Module):
             for one in several:
                 if not isinstance(one, Configuration):
                     raise ValueError(_no_configuration(one))
-                found.append(self.outputs(self.graph(one))[target].transpose(0, 1).cpu().numpy())
+                found.append(self.as_arrays(self.outputs(self.graph(one)), one)[target])
         finally:
             self.train(was_training)
         return found[0] if isinstance(configuration, Configuration) else found
+
+    def as_arrays(self, found: Mapping[str, Tensor], configuration: Configuration) -> dict[str, np.ndarray]:
+        """What :meth:`outputs` found, as :meth:`predict` returns it, with its warning and its error if not finite."""
+        arrays = {name: values.transpose(0, 1).cpu().numpy() for name, values in found.items()}
+        for name, values in arrays.items():
+            bad = int((~np.isfinite(values)).reshape(len(values), configuration.n_particles, -1).any(axis=(0, 2)).sum())
+            if bad:
+                raise ValueError(
+                    f"{configuration.name or repr(configuration)}: the {name} predicted for {bad} particles is not "
+                    "finite; expected numbers: did the training of the network diverge, or is this no liquid?"
+                )
+        mean, std = (v.cpu().numpy()[configuration.types].T for v in (self.target_mean, self.target_std))
+        if (np.abs(arrays[PROPENSITY] - mean) > FAR * std).any():
+            warn(
+                f"predictions lie more than {FAR:g} spreads of the training labels from their mean: the network knows "
+                "no such liquid, and its numbers mean nothing here"
+            )
+        return arrays
 
     def check_target(self, target: str) -> None:
         """A ``ValueError`` if the network does not predict it."""

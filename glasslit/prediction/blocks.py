@@ -48,8 +48,8 @@ def predict_in_blocks(
     Raises
     ------
     ValueError
-        If an input is missing, ``particles`` is not positive, the box is shorter than twice the cutoff, or the network
-        does not predict the target.
+        If an input is missing, ``particles`` is not positive, the box is shorter than twice the cutoff, the network
+        does not predict the target, or its predictions are not finite.
     """
     model.check_target(target)
     return predict_targets(model, configuration, particles)[target]
@@ -71,7 +71,7 @@ def predict_targets(
             found = model.outputs(model.graph(configuration))
     finally:
         model.train(was_training)
-    return {name: values.transpose(0, 1).cpu().numpy() for name, values in found.items()}
+    return model.as_arrays(found, configuration)
 
 
 def _in_blocks(model: SE3GNN, configuration: Configuration, particles: int) -> dict[str, Tensor]:

@@ -6,8 +6,9 @@ import torch
 from torch_geometric.data import Batch
 
 import glasslit as gl
+from glasslit.prediction import predict_in_blocks
 from glasslit.testing import random_liquid
-from tests.common import SMALL, learnable
+from tests.common import ROOT, SMALL, learnable
 
 
 def test_standardization_comes_from_the_given_configurations():
@@ -105,3 +106,29 @@ def test_without_weight_the_level_of_a_configuration_does_not_count():
     a, b = (float(net.loss(graph, p, 0.0)) for p in (prediction, prediction + 7.0))
     assert a == pytest.approx(b, rel=1e-12)
     assert float(net.loss(graph, prediction + 7.0, None)) > 10 * float(net.loss(graph, prediction, None))
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_predictions_that_are_not_finite_are_refused_and_absurd_ones_told_of(small_net, liquid, in_blocks, recwarn):
+    def predict():
+        return predict_in_blocks(small_net, liquid, particles=100) if in_blocks else small_net.predict(liquid)
+
+    farthest = np.abs(predict()).max()  # of an untrained network the labels' mean is 0 and their spread 1
+    weight = small_net.decoder.weight.detach().clone()
+    small_net.decoder.weight.data = weight * (900 / farthest)
+    predict()
+    assert not [w for w in recwarn if "spreads" in str(w.message)]
+    small_net.decoder.weight.data = weight * (1100 / farthest)
+    with pytest.warns(UserWarning, match="more than 1000 spreads") as told:
+        predict()
+    assert told[0].filename == __file__  # points at the caller
+    small_net.target_mean[0, 0] = torch.nan
+    with pytest.raises(ValueError, match=r"propensity predicted for \d+ particles is not finite"):
+        predict()
+
+
+def test_random_positions_are_no_liquid_to_ridge():
+    """Descriptors that were hardly ever nonzero in training gave predictions of 1e13 in silence."""
+    net = gl.load_model(ROOT / "book/runs/baselines/ridge-seed0/model.pt")
+    with pytest.warns(UserWarning, match="knows no such liquid"):
+        net.predict(random_liquid(1000))
