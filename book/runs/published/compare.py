@@ -29,11 +29,21 @@ from glasslit.provenance import card, data_hash, write_json
 
 RUNS = Path(__file__).resolve().parents[1]
 SEEDS = range(3)
-INPUTS = ("thermal", "thermal+E_IS", "IS", "thermal+E_IS+u_IS")
+INPUTS = (
+    "thermal",
+    "thermal+u_IS",
+    "thermal+E_IS",
+    "thermal+E_IS+u_IS",
+    "IS",
+    "IS+E_IS",
+)
 COMPARED = (
     ("thermal", "thermal+E_IS"),
+    ("IS", "IS+E_IS"),
     ("thermal", "IS"),
+    ("thermal+E_IS", "IS+E_IS"),
     ("thermal+E_IS", "IS"),
+    ("thermal", "thermal+u_IS"),
     ("thermal+E_IS", "thermal+E_IS+u_IS"),
 )
 DESCRIPTORS = (("ridge", 1), ("mlp", 3))  # and how many seeds
