@@ -145,6 +145,8 @@ def in_this_process(parameters):
         ({"T": 0.45}, "T = 0.45 is not in starter.h5; it holds T = 0.44, 0.47, 0.50, 0.56"),
         ({"inputs": "thermal+E"}, "inputs 'thermal+E'; expected one of thermal"),
         ({"n_train": 40}, "n_train = 40; the training split has"),
+        ({"fold": 4}, "fold 4 of 3 training and 1 validation configurations; expected 0 to 3"),
+        ({"T": [0.44, 0.5], "fold": 1, "n_train": None}, "n_train=None, times=None, fold=1 with T = [0.44, 0.5]"),
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
         ({"device": "tpu3"}, "device 'tpu3'"),
@@ -179,6 +181,24 @@ def test_baselines_leave_the_same_files(tmp_path, monkeypatch, network, sizes):
     assert type(gl.load_model(out / "model.pt")) is gl.baselines.BASELINES[network]
     assert json.loads((out / "card.json").read_text())["parameters"]["network"] == network
     assert (len(pd.read_csv(out / "history.csv")) == 2) == (network != "ridge")
+
+
+def test_another_fold_validates_on_another_configuration(tmp_path, monkeypatch):
+    """The held-out part chose the epoch; the scale of the labels is that of the rest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    in_this_process(TINY | {"T": 0.56, "times": [52.0], "n_train": None, "epochs": 2, "fold": 2, "out": "runs/second"})
+    plt.close("all")
+    out = tmp_path / "runs" / "second"
+    assert json.loads((out / "card.json").read_text())["parameters"]["fold"] == 2
+    net, last = gl.load_model(out / "model.pt"), pd.read_csv(out / "history.csv").query("best").iloc[-1]
+    train, val = ([c.at_times([52.0]) for c in gl.load("starter", T=0.56, split=s)] for s in ("train", "val"))
+    found = [gl.pearson([net.predict(c)], [c.propensity], [c.types])["A"].mean() for c in train + val]
+    assert found[1] == pytest.approx(last.val_rho, abs=1e-5)
+    assert min(abs(other - last.val_rho) for other in (found[0], found[2], found[3])) > 1e-3, "which can be told"
+    taught = [train[0], train[2], *val]
+    labels = [c.propensity[0][c.types == 0] for c in taught]
+    assert float(net.target_mean[0, 0]) == pytest.approx(sum(v.sum() for v in labels) / sum(map(len, labels)), rel=1e-5)
 
 
 def test_runs_start_from_features_that_are_made_once(tmp_path, monkeypatch):

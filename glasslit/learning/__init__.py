@@ -10,8 +10,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     [
-        "calibration", "capture", "checkpoint", "evaluation", "filters", "forces", "graphs", "losses", "metrics",
-        "parameters", "prepared", "pretrain", "sensitivity", "stored", "surrogate", "sweep", "template",
+        "calibration", "capture", "checkpoint", "evaluation", "filters", "folds", "forces", "graphs", "losses",
+        "metrics", "parameters", "prepared", "pretrain", "sensitivity", "stored", "surrogate", "sweep", "template",
         "tensors", "train", "transfer", "uncertainty", "vectors",
     ],
 )  # fmt: skip
