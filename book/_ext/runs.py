@@ -167,11 +167,13 @@ class Run:
     def about(self):
         """What distinguishes it from other runs, by name of the column."""
         given, model = self.card["parameters"], self.card["parameters"]["model"]
+        network = given.get("network", "se3")
         size = [n for n in ("layers", "steps") if n in model]
+        if network in ("ridge", "mlp"):  # these have no layers
+            size = []
         tables = re.search(
             r"^train\s+(\d+)", "\n".join(texts(self.executed)), re.M
         )
-        network = given.get("network", "se3")
         return {
             "data": given["data"],
             "T": temperatures(given["T"]),
@@ -399,7 +401,11 @@ TOLD = {
 def also_given(run):
     """Further parameters that the run was given, as one types them."""
     given = run.executed["metadata"]["papermill"]["parameters"]
-    return [f"{k} = {v}" for k, v in given.items() if k not in TOLD]
+    return [
+        f"{k} = {v}"
+        for k, v in given.items()
+        if k not in TOLD and v not in (None, "none")
+    ]
 
 
 def one_line(run):

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -77,7 +77,14 @@ def _predict(arguments: argparse.Namespace) -> None:
     told: set[str] = set()
     log = Log()
     with warnings.catch_warnings(), tqdm(unit="frame", delay=1, disable=None) as bar:
-        warnings.showwarning = lambda message, *_, **__: bar.write(f"warning: {message}")
+
+        def show(message: Warning | str, *_: Any, **__: Any) -> None:
+            kind = str(message).partition(": ")[2] or str(message)  # what is true of many frames is told of the first
+            if kind not in told:
+                told.add(kind)
+                bar.write(f"warning: {message}")
+
+        warnings.showwarning = show
         warnings.filterwarnings("ignore", message=".*no particle ids")  # frames are not compared with each other here
         for number, c in enumerate(_frames(arguments)):
             if number < out.done:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,9 @@ from .common import table
 
 DESCRIPTION = (
     "List the trainings in a folder and in the folders inside it: what each was trained on and how, its correlation "
-    "with the test labels of A particles at its longest time (within configurations, and pooled over all of them), the "
-    "ceiling that the noise of the labels puts on it, and when and for how many minutes it was trained. Unfinished "
-    "trainings are named with their epoch."
+    "with the validation labels, which chose its epoch, and with the test labels of A particles at its longest time "
+    "(within configurations, and pooled over all of them), the ceiling that the noise of the labels puts on these, "
+    "and when and for how many minutes it was trained. Unfinished trainings are named with their epoch."
 )
 EXAMPLE = "glasslit runs runs --sort within"
 
@@ -30,7 +31,9 @@ COLUMNS = {
     "network": "its kind",
     "epochs": "of training",
     "seed": "of the run",
+    "fold": "of a cross-validation",
     "time": "the longest time",
+    "validation": "correlation within the configurations that chose the epoch, averaged over times",
     "within": "correlation within configurations",
     "ceiling_within": "what a perfect predictor would reach by that score",
     "pooled": "correlation over all configurations together",
@@ -39,11 +42,12 @@ COLUMNS = {
     "date": "when it ended",
 }
 """Columns of the table, each of which it can be sorted by."""
-SETTINGS = ("T", "data", "inputs", "network", "epochs", "seed", "time")
-BEST_FIRST = ("within", "pooled")
+SETTINGS = ("T", "data", "inputs", "network", "epochs", "seed", "fold", "time")
+BEST_FIRST = ("validation", "within", "pooled")
 DIGITS = {
     "T": "{:.2f}",
     "time": "{:g}",
+    "validation": "{:.3f}",
     "within": "{:.3f}",
     "pooled": "{:.3f}",
     "ceiling": "{:.3f}",
@@ -88,12 +92,17 @@ def run(arguments: argparse.Namespace) -> None:
     if found.finished:
         rows = ordered(found.finished, arguments.sort, arguments.reverse)
         texts = [{name: _text(name, row[name]) for name in COLUMNS} for row in rows]
-        alike = {name: texts[0][name] for name in SETTINGS if len(texts) > 1 and len({t[name] for t in texts}) == 1}
+        alike = {
+            name: texts[0][name]
+            for name in SETTINGS
+            if len(texts) > 1 and len({text[name] for text in texts}) == 1 and texts[0][name] != "-"
+        }
         if alike:  # told once, so that the table fits a terminal
             tqdm.write(", ".join(f"{name}: {value}" for name, value in alike.items()))
         shown = [name for name in COLUMNS if name not in alike and any(text[name] != "-" for text in texts)]
         tqdm.write(table(shown, [[text[name] for name in shown] for text in texts]))
         tqdm.write(
+            "validation: correlation on A particles within the validation configurations, averaged over the times; "
             "within, pooled: correlations with the test labels of A particles at the longest time; ceilings: what "
             "labels as noisy as these allow a perfect predictor, by each of the two scores"
         )
@@ -125,6 +134,8 @@ def look(folder: Path) -> Found:
 
 
 def _row(name: str, place: Path) -> dict[str, Any]:
+    from ..learning.sweep import validation_score
+
     card, metrics = (read_json(place / f"{part}.json") for part in ("card", "metrics"))
     given, scores = card["parameters"], metrics["test"]["A"]
     return {
@@ -135,7 +146,9 @@ def _row(name: str, place: Path) -> dict[str, Any]:
         "network": given.get("network", "se3"),
         "epochs": given["training"]["epochs"],
         "seed": given["seed"],
+        "fold": given.get("fold") or None,
         "time": metrics["times"][-1],
+        "validation": None if math.isnan(validation := validation_score(place)) else validation,
         "within": scores["mean"][-1],
         "pooled": scores["pooled"][-1],
         "ceiling": (scores.get("ceiling") or [None])[-1],

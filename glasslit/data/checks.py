@@ -325,18 +325,31 @@ def _bands(group: list[Configuration]) -> Iterator[_Row]:
         yield "energy freed by the quench / (1.5 T)", mean, 0.637 / 0.66, tolerance, f"{_SHIBA}, T = 0.44"
 
 
+def shared_places(one: Configuration, other: Configuration) -> tuple[float, float, float] | None:
+    """Which part of its places a configuration shares with another: much if both come from one simulation.
+
+    Returns
+    -------
+    The part; what chance gives; what strangers never have. None where numbers of particles or boxes differ, so that
+    nothing can be compared.
+    """
+    if one.n_particles != other.n_particles or not np.allclose(one.box, other.box):
+        return None
+    apart = minimum_image(one.positions - other.positions, one.box)
+    shared = np.mean((np.einsum("nk,nk->n", apart, apart) < RADIUS**2) & (one.types == other.types))
+    chance = 4 / 3 * math.pi * RADIUS**3 / float(np.prod(one.box))
+    return float(shared), chance, chance + STRANGERS / one.n_particles
+
+
 def _relatives(group: list[Configuration]) -> Iterator[_Row]:
     for one, other in combinations(group, 2):
-        if one.n_particles != other.n_particles or not np.allclose(one.box, other.box):
+        if (found := shared_places(one, other)) is None:
             continue
-        apart = minimum_image(one.positions - other.positions, one.box)
-        shared = np.mean((np.einsum("nk,nk->n", apart, apart) < RADIUS**2) & (one.types == other.types))
-        chance = 4 / 3 * math.pi * RADIUS**3 / float(np.prod(one.box))
+        shared, chance, tight = found
         yield "most shared places, any two", shared, 0, SHARED, f"chance is {chance:.2g}"
         splits = {one.split, other.split}
         if len(splits) == 2 and None not in splits:
             line = "training and evaluation" if "train" in splits else "validation and test"
-            tight = chance + STRANGERS / one.n_particles
             yield f"most shared places, {line}", shared, 0, tight, f"chance is {chance:.2g}"
 
 

@@ -6,6 +6,8 @@ What is finished is skipped, what was killed goes on from its own checkpoint, wh
 
 from __future__ import annotations
 
+import csv
+import math
 import os
 import time
 import tomllib
@@ -283,12 +285,13 @@ def sweep(
 
 
 def summary(runs: Sequence[Run]) -> pd.DataFrame:
-    """What came out: for each finished run its parameters that vary, and the test correlation at the longest time.
+    """What came out: for each finished run its parameters that vary, and its scores.
 
     Returns
     -------
-    Indexed by name: varying parameters, ``time``, Pearson's correlation within configurations for A and B, ``seconds``
-    of training; nan where a run has not finished or leaves no ``metrics.json``.
+    Indexed by name: varying parameters, the score on the validation configurations (:func:`validation_score`), the
+    longest ``time``, at that time the test correlation within configurations for A and B, ``seconds`` of training; nan
+    where a run has not finished or leaves no ``metrics.json``.
     """
     from ..liquid.kob_andersen import TYPE_NAMES  # with PyTorch, which workers need not load
 
@@ -299,11 +302,24 @@ def summary(runs: Sequence[Run]) -> pd.DataFrame:
         scores, card = (run.folder / run.name / name for name in ("metrics.json", "card.json"))
         if run.finished() and scores.is_file() and card.is_file():
             found = read_json(scores)
-            row |= {"time": found["times"][-1]}
+            row |= {"validation": validation_score(run.folder / run.name), "time": found["times"][-1]}
             row |= {kind: found["test"][kind]["mean"][-1] for kind in TYPE_NAMES}
             row |= {"seconds": read_json(card)["wall_seconds"]}
         rows[run.name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
+
+
+def validation_score(folder: Path) -> float:
+    """The highest score of a run's epochs on its validation configurations; nan where ``history.csv`` does not tell.
+
+    It is the correlation within configurations on A particles, averaged over the times. It chose the epoch, so that it
+    is a little too high. Runs are chosen, and the folds of a cross-validation averaged, by it and not by the test.
+    """
+    try:
+        with (folder / "history.csv").open(newline="") as file:
+            return max((float(row["val_rho"]) for row in csv.DictReader(file)), default=math.nan)
+    except (OSError, ValueError, KeyError, TypeError):
+        return math.nan
 
 
 def results(folder: str | Path) -> pd.DataFrame:
@@ -317,7 +333,8 @@ def results(folder: str | Path) -> pd.DataFrame:
     -------
     A row for each run, type and time: ``run`` (the name), the parameters of its card that are single values, ``type``,
     ``time`` (Lennard-Jones units), the scores of ``metrics.json`` (``mean``, ``pooled``, ``ceiling``,
-    ``ceiling_within``, ``density``, ``E_IS``; nan where there is none), ``seconds`` of training.
+    ``ceiling_within``, ``density``, ``E_IS``; nan where there is none), ``validation``
+    (:func:`validation_score`), ``seconds`` of training.
 
     Raises
     ------
@@ -331,7 +348,7 @@ def results(folder: str | Path) -> pd.DataFrame:
         rows += [
             {"run": path.parent.name, **about, "type": kind, "time": time_}
             | {name: values[k] for name, values in scores.items()}
-            | {"seconds": card["wall_seconds"]}
+            | {"validation": validation_score(path.parent), "seconds": card["wall_seconds"]}
             for kind, scores in found["test"].items()
             for k, time_ in enumerate(found["times"])
         ]

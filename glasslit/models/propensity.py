@@ -19,17 +19,13 @@ from ..liquid.configuration import Configuration
 from ..liquid.graph import neighbor_graph, node_graph, node_vectors, parse_inputs, required
 from ..liquid.kob_andersen import TYPE_NAMES
 from ..names import did_you_mean
-from ..warned import warn
 from .clock import counted_in_parts, relaxation_time
-from .conditions import conditions
+from .conditions import check_predicted, conditions
 from .heads import PROPENSITY, Head
 
 N_TYPES = len(TYPE_NAMES)
 # A further term of the loss: of a network, a graph with labels, and the standardized prediction, shape (N, T).
 Extra = Callable[["PropensityNetwork", Data, Tensor], Tensor]
-FAR = 1000.0
-"""Spreads of the training labels from their mean. No prediction for a liquid comes near: the farthest of the stored
-networks is 107, from T = 0.44 to 0.64. For random positions, sums that were never large in training give up to 1e15."""
 SCALES = ("energy_mean", "energy_std", "vector_std")
 """Buffers with the standardization of inputs; a network without vectors lacks the last."""
 
@@ -310,7 +306,7 @@ class PropensityNetwork(nn.Module):
         Warns
         -----
         UserWarning
-            If a prediction is farther than :data:`FAR` from what the network was trained on.
+            If a prediction is farther than :data:`~glasslit.models.conditions.FAR` from the labels of the training.
         """
         self.check_target(target)
         several = configuration
@@ -331,21 +327,15 @@ class PropensityNetwork(nn.Module):
 
     def as_arrays(self, found: Mapping[str, Tensor], configuration: Configuration) -> dict[str, np.ndarray]:
         """What :meth:`outputs` found, as :meth:`predict` returns it, with its warning and its error if not finite."""
-        arrays = {name: values.transpose(0, 1).cpu().numpy() for name, values in found.items()}
-        for name, values in arrays.items():
-            bad = int((~np.isfinite(values)).reshape(len(values), configuration.n_particles, -1).any(axis=(0, 2)).sum())
-            if bad:
-                raise ValueError(
-                    f"{configuration.name or repr(configuration)}: the {name} predicted for {bad} particles is not "
-                    "finite; expected numbers: did the training of the network diverge, or is this no liquid?"
-                )
-        mean, std = (v.cpu().numpy()[configuration.types].T for v in (self.target_mean, self.target_std))
-        if (np.abs(arrays[PROPENSITY] - mean) > FAR * std).any():
-            warn(
-                f"predictions lie more than {FAR:g} spreads of the training labels from their mean: the network knows "
-                "no such liquid, and its numbers mean nothing here"
-            )
-        return arrays
+        types = torch.tensor(configuration.types, dtype=torch.long, device=self.target_mean.device)
+        heads = dict(self.further())
+        for name, values in found.items():
+            if name == PROPENSITY:
+                scaled = (values - self.target_mean[types]) / self.target_std[types]
+            else:
+                scaled = heads[name].scaled(values, types)
+            check_predicted(configuration, name, values, scaled)
+        return {name: values.transpose(0, 1).cpu().numpy() for name, values in found.items()}
 
     def check_target(self, target: str) -> None:
         """A ``ValueError`` if the network does not predict it."""

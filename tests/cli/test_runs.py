@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 
+import pandas as pd
 import pytest
 
 from glasslit.cli import main
@@ -20,7 +21,7 @@ def folder(tmp_path):
     """Three published runs, one of them in a folder of a sweep."""
     for name in ("T0.50", "T0.44", "depth/depth1-seed0"):
         (tmp_path / name).mkdir(parents=True)
-        for part in ("card.json", "metrics.json"):
+        for part in ("card.json", "metrics.json", "history.csv"):
             shutil.copy(PUBLISHED / name / part, tmp_path / name / part)
     return tmp_path
 
@@ -44,7 +45,7 @@ def test_every_run_is_listed_with_what_its_files_say(folder, capsys):
     rows = {row["name"]: row for row in table(listed([folder], capsys))}
     assert list(rows) == ["T0.44", "T0.50", "depth/depth1-seed0"]
     for name, row in rows.items():
-        assert set(row) == set(COLUMNS)
+        assert set(row) == set(COLUMNS) - {"fold"}
         card, metrics = (json.loads((folder / name / f"{part}.json").read_text()) for part in ("card", "metrics"))
         given, scores = card["parameters"], metrics["test"]["A"]
         assert (row["inputs"], row["network"], row["data"]) == (given["inputs"], "se3", given["data"])
@@ -53,6 +54,8 @@ def test_every_run_is_listed_with_what_its_files_say(folder, capsys):
         found = [float(row[key]) for key in ("within", "pooled", "ceiling", "ceiling_within")]
         stored = [scores[key][-1] for key in ("mean", "pooled", "ceiling", "ceiling_within")]
         assert found == pytest.approx(stored, abs=5e-4)
+        history = pd.read_csv(folder / name / "history.csv")
+        assert float(row["validation"]) == pytest.approx(history.val_rho.max(), abs=5e-4)
         assert float(row["minutes"]) == pytest.approx(card["wall_seconds"] / 60, abs=0.06)
         assert card["date"].startswith(row["date"])
 
@@ -60,7 +63,7 @@ def test_every_run_is_listed_with_what_its_files_say(folder, capsys):
 def test_what_all_runs_share_is_told_once(capsys):
     told = listed([PUBLISHED / "depth"], capsys).splitlines()
     assert told[0] == "T: 0.56, data: standard, inputs: thermal+E_IS, network: se3, epochs: 60, time: 52"
-    expected = ["name", "seed", "within", "ceiling_within", "pooled", "ceiling", "minutes", "date"]
+    expected = ["name", "seed", "validation", "within", "ceiling_within", "pooled", "ceiling", "minutes", "date"]
     assert told[1].split() == expected
 
 
@@ -68,7 +71,7 @@ def test_what_all_runs_share_is_told_once(capsys):
 def test_the_table_is_sorted_by_any_column(folder, capsys, column):
     rows = look(folder).finished
     expected = [row["name"] for row in sorted(rows, key=lambda row: row[column] or 0)]
-    if column in ("within", "pooled"):
+    if column in ("validation", "within", "pooled"):
         expected.reverse()
     found = [row["name"] for row in table(listed([folder, "--sort", column], capsys))]
     assert found == expected
@@ -85,6 +88,17 @@ def test_the_ceiling_within_configurations_is_shown_where_it_is_stored(folder, c
     path.write_text(json.dumps(metrics))
     (row,) = [row for row in table(listed([folder], capsys)) if row["name"] == "T0.44"]
     assert row["ceiling_within"] == "0.125"
+
+
+def test_folds_are_told_apart_and_a_run_without_history_is_listed(folder, capsys):
+    path = folder / "T0.44" / "card.json"
+    card = json.loads(path.read_text())
+    card["parameters"]["fold"] = 2
+    path.write_text(json.dumps(card))
+    (folder / "T0.50" / "history.csv").unlink()
+    rows = {row["name"]: row for row in table(listed([folder], capsys))}
+    assert [rows[name]["fold"] for name in ("T0.44", "T0.50")] == ["2", "-"]
+    assert [rows[name]["validation"] == "-" for name in ("T0.44", "T0.50")] == [False, True]
 
 
 def test_what_has_no_value_comes_last():

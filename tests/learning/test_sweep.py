@@ -217,6 +217,9 @@ def test_results_are_those_of_the_files(tmp_path):
             assert own.time.tolist() == found["times"]
             for score in ("mean", "pooled", "ceiling"):
                 assert own[score].tolist() == found["test"][kind][score]
+            history = (runs / name / "history.csv").read_text().splitlines()
+            best = max(float(line.split(",")[history[0].split(",").index("val_rho")]) for line in history[1:])
+            assert set(own.validation) == {best}
         assert set(own["inputs"]) == {json.loads((runs / name / "card.json").read_text())["parameters"]["inputs"]}
     assert table.run.nunique() == len(list(runs.glob("*/metrics.json")))
     with pytest.raises(ValueError, match=r"no finished run in .*; expected folders with metrics\.json"):

@@ -122,9 +122,23 @@ def test_predictions_that_are_not_finite_are_refused_and_absurd_ones_told_of(sma
     with pytest.warns(UserWarning, match="more than 1000 spreads") as told:
         predict()
     assert told[0].filename == __file__  # points at the caller
+    assert str(told[0].message).startswith("random liquid" if liquid.name else "Configuration("), "which one it is"
     small_net.target_mean[0, 0] = torch.nan
     with pytest.raises(ValueError, match=r"propensity predicted for \d+ particles is not finite"):
         predict()
+
+
+@pytest.mark.parametrize("target", ["displacement", "covariance"])
+def test_other_targets_are_held_to_it_too(liquid, target):
+    torch.manual_seed(0)
+    net = gl.SE3GNN(gl.ModelConfig(**SMALL | {"l_max": 2}, targets=f"propensity+{target}"))
+    net.train()(net.graph(liquid))  # batch norms see data
+    net.eval()
+    assert np.abs(net.predict(liquid, target=target)).max() < 1000
+    head = dict(net.further())[target]
+    head.weight.data *= 1e7
+    with pytest.warns(UserWarning, match=f"the {target} is predicted more than 1000 spreads"):
+        net.predict(liquid, target=target)
 
 
 def test_random_positions_are_no_liquid_to_ridge():
