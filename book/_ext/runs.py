@@ -93,6 +93,10 @@ GROUPS = {
             "against_the_field",
         ],
     ),
+    "opponents/": (
+        "Other methods, 500 epochs",
+        ["against_the_field"],
+    ),
     "baselines/": ("Other methods", ["against_the_field"]),
 }
 """How names of runs begin: what they are called together, and the chapters that use them."""
