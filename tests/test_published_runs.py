@@ -4,6 +4,7 @@ import importlib.util
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import glasslit as gl
@@ -91,6 +92,49 @@ def test_selection_takes_what_helps_and_leaves_what_does_not(compare):
     taken = compare.select(candidates, one)
     assert sorted(taken) == ["minus", "plus"]
     assert compare.scores(compare.mean([candidates[name] for name in taken]), one) == pytest.approx([1])
+
+
+@pytest.fixture(scope="module")
+def folded():
+    return json.loads((RUNS / "published" / "cross_validation.json").read_text())
+
+
+def test_in_a_cross_validation_each_configuration_is_held_out_once(folded, stored):
+    """A fold's two configurations have the scores that chose its epoch; the test scores are those of the run."""
+    assert "+" not in folded["card"]["git_revision"] != "unknown"
+    assert folded["card"]["data_sha256"] == stored["card"]["data_sha256"]
+    assert len(set(folded["configurations"])) == 10
+    pairs = [(8, 9), (0, 1), (2, 3), (4, 5), (6, 7)]  # fold 0 is the data's own choice: the last two
+    hashes = set()
+    for setting, names in folded["names"].items():
+        for number, (name, pair) in enumerate(zip(names, pairs, strict=True)):
+            card, metrics = (json.loads((RUNS / name / f"{file}.json").read_text()) for file in ("card", "metrics"))
+            assert card["parameters"].get("fold", 0) == number
+            hashes.add((number, card["data_sha256"]))
+            history = pd.read_csv(RUNS / name / "history.csv")
+            held = np.mean([folded["held out"][setting][k] for k in pair])
+            if "ridge" in setting:  # one time: the strength that is best there
+                assert held == pytest.approx(history.val_rho.max(), abs=1e-3)
+            else:
+                assert held == pytest.approx(history[history.best].val_rho.iloc[-1], abs=1e-3)
+            assert np.mean(folded["one network"][setting][number]) == pytest.approx(
+                metrics["test"]["A"]["mean"][0], abs=1e-5
+            )
+    assert len(hashes) == len(pairs), (
+        "the folds learned from different configurations, all settings of a fold from the same"
+    )
+
+
+def test_differences_of_a_cross_validation_are_those_of_its_scores(folded):
+    held = {name: np.array(scores) for name, scores in folded["held out"].items()}
+    assert set(folded["selected"]) <= set(folded["names"]) == set(held) - {"selected"}
+    for name, lead in folded["leads"].items():
+        second, first = name.split(" over ")
+        each = held[second] - held[first]
+        assert lead["mean"] == pytest.approx(each.mean(), abs=1e-9)
+        assert lead["error"] == pytest.approx(each.std(ddof=1) / 10**0.5, abs=1e-9)
+    single = [held[name].mean() for name in folded["names"]]
+    assert held["selected"].mean() >= max(single), "selection begins with the best one"
 
 
 def test_networks_of_thermal_positions_give_the_stored_scores(compare, stored, published):

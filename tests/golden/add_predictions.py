@@ -1,6 +1,6 @@
 """Adds to ``predictions.json`` the networks that it does not know yet, and changes none that it knows.
 
-Of several seeds of one setting the first is added: what the others could show, it shows.
+Of several seeds or folds of one setting the first is added: what the others could show, it shows.
 
 python tests/golden/add_predictions.py
 """
@@ -24,7 +24,7 @@ def main() -> None:
     liquids = gl.load("standard", T=0.64, split="test")[0], random_liquid(1000).replace(temperature=0.5)
     for path in sorted([*ROOT.glob("glasslit/data/models/*.pt"), *ROOT.glob("book/runs/**/model.pt")]):
         name = path.relative_to(ROOT).as_posix()
-        if name not in kept["predictions"] and not re.search(r"-seed[1-9]\d*/", name):
+        if name not in kept["predictions"] and not re.search(r"-(seed|fold)[1-9]\d*/", name):
             found = np.ascontiguousarray(gl.load_model(path).predict(liquids[name.startswith("book")]))
             sample = [float(f"{value:.6g}") for value in found[-1, :: found.shape[1] // 5]]
             kept["predictions"][name] = {"sha256": hashlib.sha256(found.tobytes()).hexdigest(), "sample": sample}
