@@ -328,6 +328,11 @@ def _bands(group: list[Configuration]) -> Iterator[_Row]:
 def shared_places(one: Configuration, other: Configuration) -> tuple[float, float, float] | None:
     """Which part of its places a configuration shares with another: much if both come from one simulation.
 
+    Parameters
+    ----------
+    one, other : with their particles in the same order; a particle within :data:`RADIUS` of its place in the other,
+        and of the same type, shares it
+
     Returns
     -------
     The part; what chance gives; what strangers never have. None where numbers of particles or boxes differ, so that
