@@ -211,22 +211,23 @@ def compare(split):
     }
 
 
-def main():
+def store(compute, settings, name):
+    """What ``compute`` finds in the published configurations, with a card, in a file beside this one."""
     began = time.monotonic()
     data = gl.prepare_botan_small()
     split = {
         s: gl.load(data, T=0.44, split=s) for s in ("train", "val", "test")
     }
-    found = compare(split)
+    found = compute(split)
     about = card(
-        {"data": "botan-small", "inputs": INPUTS, "seeds": list(SEEDS)},
+        {"data": "botan-small"} | settings,
         data=data_hash(c.hash() for part in split.values() for c in part),
         device="cpu",
         seed=0,
         seconds=time.monotonic() - began,
     )
-    write_json(RUNS / "published" / "comparison.json", {"card": about} | found)
+    write_json(RUNS / "published" / name, {"card": about} | found)
 
 
 if __name__ == "__main__":
-    main()
+    store(compare, {"inputs": INPUTS, "seeds": list(SEEDS)}, "comparison.json")

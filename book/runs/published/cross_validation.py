@@ -18,19 +18,16 @@ five networks. Test configurations take no part in this.
 """
 
 import json
-import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
-from compare import mean, scores, select
+from compare import RUNS, mean, scores, select, store
 
 import glasslit as gl
 from glasslit.learning.folds import fold
 from glasslit.learning.stored import StoredRuns
-from glasslit.provenance import card, data_hash, write_json
+from glasslit.provenance import data_hash
 
-RUNS = Path(__file__).resolve().parents[1]
 FOLDS = range(5)
 SETTINGS = {
     "thermal+E_IS+u_IS": ("se3", "thermal+E_IS+u_IS"),
@@ -109,24 +106,9 @@ def cross_validate(split):
     }
 
 
-def main():
-    began = time.monotonic()
-    data = gl.prepare_botan_small()
-    split = {
-        s: gl.load(data, T=0.44, split=s) for s in ("train", "val", "test")
-    }
-    found = cross_validate(split)
-    about = card(
-        {"data": "botan-small", "settings": SETTINGS, "folds": list(FOLDS)},
-        data=data_hash(c.hash() for part in split.values() for c in part),
-        device="cpu",
-        seed=0,
-        seconds=time.monotonic() - began,
-    )
-    write_json(
-        RUNS / "published" / "cross_validation.json", {"card": about} | found
-    )
-
-
 if __name__ == "__main__":
-    main()
+    store(
+        cross_validate,
+        {"settings": SETTINGS, "folds": list(FOLDS)},
+        "cross_validation.json",
+    )
