@@ -23,7 +23,6 @@ from collections import Counter
 import numpy as np
 from compare import RUNS, mean, scores, select, store
 
-import glasslit as gl
 from glasslit.learning.folds import fold
 from glasslit.learning.stored import StoredRuns
 from glasslit.provenance import data_hash
