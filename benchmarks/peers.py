@@ -28,7 +28,12 @@ OPTIONS = {"irrep_normalization": "component", "shared_weights": False, "interna
 def instructions(coupling: Coupling) -> tuple:
     """The coupling as arguments of e3nn's TensorProduct, and of what copies its interface."""
     paths = [(slot, f, number, "uvu", True) for number, (slot, f, _) in enumerate(coupling.terms)]
-    return o3.Irreps(coupling.irreps_in), irreps(1, coupling.l_max), coupling.irreps_terms, paths
+    return (
+        o3.Irreps(coupling.irreps_in),
+        irreps(1, coupling.l_max, coupling.mirror_images),
+        coupling.irreps_terms,
+        paths,
+    )
 
 
 def radial(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -225,6 +225,7 @@ COVERED = {
 """Modules whose tests stand with those of another."""
 BESIDE = {
     "models/test_covariance",
+    "models/test_mirror_images",
     "test_assignment",
     "test_benchmarks",
     "test_book",

@@ -201,12 +201,16 @@ class SE3Convolution(nn.Module):
     l_max : highest degree of harmonics and results
     n_basis, hidden, dropout : of the radial network
     kernel : see :func:`glasslit.equivariance.kernels.select`
+    mirror_images : whether the layer is equivariant under reflections, too, O(3) instead of SO(3): then incoming
+        irreps need natural parity, 0e, 1o, 2e, ..., and products odd under reflection are left out
 
     Examples
     --------
     >>> convolution = SE3Convolution("3x0e", channels=8, l_max=3)
     >>> convolution.irreps_out, convolution.coupling.n_weights
     (8x0e+8x1e+8x2e+8x3e, 12)
+    >>> SE3Convolution("3x0e+1x1o", channels=8, l_max=3, mirror_images=True).irreps_out
+    8x0e+8x1o+8x2e+8x3o
     """
 
     places: Tensor
@@ -220,10 +224,11 @@ class SE3Convolution(nn.Module):
         hidden: int = 16,
         dropout: float = 0.3,
         kernel: str = "auto",
+        mirror_images: bool = False,
     ) -> None:
         super().__init__()
-        self.coupling = Coupling(str(o3.Irreps(irreps_in)), l_max)
-        self.irreps_out = irreps(channels, l_max)
+        self.coupling = Coupling(str(o3.Irreps(irreps_in)), l_max, mirror_images)
+        self.irreps_out = irreps(channels, l_max, mirror_images)
         self.kernel = kernel
         self.radial = radial_mlp(n_basis, hidden, self.coupling.n_weights, dropout)
         # Its weights are used below and its own program is not, so it need not be searched for the best order of sums:

@@ -31,13 +31,15 @@ Path = tuple[int, ...]
 
 
 @lru_cache(maxsize=32)
-def symmetric_paths(l_max: int, order: int) -> tuple[Path, ...]:
+def symmetric_paths(l_max: int, order: int, mirror_images: bool = False) -> tuple[Path, ...]:
     r"""Every independent way to couple ``order`` copies of the same features to a degree up to ``l_max``.
 
     Parameters
     ----------
     l_max : highest degree of the features and of the results
     order : 1, 2 or 3 factors
+    mirror_images : whether products odd under reflection are left out: those whose degrees, of the factors and of the
+        result, have an odd sum
 
     Returns
     -------
@@ -52,8 +54,10 @@ def symmetric_paths(l_max: int, order: int) -> tuple[Path, ...]:
     ((0, 0, 0), (1, 1, 0), (0, 1, 1))
     >>> [len(symmetric_paths(3, order)) for order in (1, 2, 3)]
     [4, 18, 68]
+    >>> [len(symmetric_paths(3, order, mirror_images=True)) for order in (1, 2, 3)]
+    [4, 15, 49]
     """
-    return tuple(path for path, _ in _polynomials(l_max, order))
+    return tuple(path for path, _ in _polynomials(l_max, order, mirror_images))
 
 
 def _candidates(l_max: int, order: int) -> Iterator[list[Path]]:
@@ -96,7 +100,7 @@ def monomials(l_max: int, order: int) -> tuple[tuple[int, ...], ...]:
 
 
 @lru_cache(maxsize=32)
-def _polynomials(l_max: int, order: int) -> tuple[tuple[Path, np.ndarray], ...]:
+def _polynomials(l_max: int, order: int, mirror_images: bool = False) -> tuple[tuple[Path, np.ndarray], ...]:
     """Each independent path and its coefficients, shape (2 l_O + 1, number of monomials), float64."""
     place = {monomial: k for k, monomial in enumerate(monomials(l_max, order))}
     found = []
@@ -105,6 +109,8 @@ def _polynomials(l_max: int, order: int) -> tuple[tuple[Path, np.ndarray], ...]:
         for path in paths:
             values = _coupled(path)
             factors = path[:-1] if order < 3 else (path[0], path[1], path[3])
+            if mirror_images and (sum(factors) + path[-1]) % 2:
+                continue
             polynomial = np.zeros((2 * path[-1] + 1, len(place)))
             for index in zip(*np.nonzero(values), strict=True):
                 components = sorted(degree**2 + int(m) for degree, m in zip(factors, index, strict=False))
@@ -119,26 +125,28 @@ def _polynomials(l_max: int, order: int) -> tuple[tuple[Path, np.ndarray], ...]:
 
 
 @lru_cache(maxsize=64)
-def _tables(l_max: int, order: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, ...]:
+def _tables(
+    l_max: int, order: int, mirror_images: bool, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, ...]:
     """The polynomials of each degree l that comes out: shape (paths, (2 l + 1) * number of monomials)."""
-    found = _polynomials(l_max, order)
+    found = _polynomials(l_max, order, mirror_images)
     each = [np.stack([p.ravel() for path, p in found if path[-1] == out]) for out in range(l_max + 1)]
     return tuple(torch.as_tensor(table).to(device, dtype) for table in each)
 
 
-def coupling_weights(weight: Tensor, l_max: int, order: int) -> Tensor:
+def coupling_weights(weight: Tensor, l_max: int, order: int, mirror_images: bool = False) -> Tensor:
     """The polynomial of each channel and component, from the weights of its paths.
 
     Parameters
     ----------
     weight : shape (number of paths, C), in the order of :func:`symmetric_paths`
-    l_max, order : as there
+    l_max, order, mirror_images : as there
 
     Returns
     -------
     shape (C, (l_max + 1)^2, number of monomials), what each monomial counts
     """
-    tables = _tables(l_max, order, weight.dtype, weight.device)
+    tables = _tables(l_max, order, mirror_images, weight.dtype, weight.device)
     parts = weight.split([len(table) for table in tables])
     blocks = [
         (part.T @ table).unflatten(1, (2 * out + 1, -1))
@@ -258,13 +266,15 @@ class SymmetricProduct(nn.Module):
     .. math:: P^{\eta}_{i,c} = \big(\underbrace{A_{i,c} \otimes \cdots \otimes A_{i,c}}_{k}\big)^{\eta}_{l}
 
     with one weight for each channel and each path :math:`\eta` of :func:`symmetric_paths`. Couplings are those of the
-    convolution, sqrt(2 l_O + 1) times e3nn's Wigner 3j symbols, and those odd under reflection are among them.
+    convolution, sqrt(2 l_O + 1) times e3nn's Wigner 3j symbols, and those odd under reflection are among them unless
+    ``mirror_images`` says otherwise.
 
     Parameters
     ----------
     channels : copies of each degree 0 ... l_max
     l_max : highest degree of features and results, at most :data:`MAX_DEGREE`
     order : nu, the number of factors, 2 or 3
+    mirror_images : whether features have natural parity, and products odd under reflection are left out
 
     Raises
     ------
@@ -280,16 +290,17 @@ class SymmetricProduct(nn.Module):
 
     degree: Tensor
 
-    def __init__(self, channels: int, l_max: int, order: int) -> None:
+    def __init__(self, channels: int, l_max: int, order: int, mirror_images: bool = False) -> None:
         super().__init__()
         check_products(order, l_max)
         if order == 1:
             raise ValueError(f"a product of one factor; expected 2 or {MAX_ORDER} factors, or no product at all")
-        self.channels, self.l_max, self.order = channels, l_max, order
-        self.irreps = irreps(channels, l_max)
+        self.channels, self.l_max, self.order, self.mirror_images = channels, l_max, order, mirror_images
+        self.irreps = irreps(channels, l_max, mirror_images)
         self.first = nn.Parameter(torch.ones(l_max + 1, channels))
-        self.second = nn.Parameter(_initial(l_max, 2, channels))
-        self.register_parameter("third", nn.Parameter(_initial(l_max, 3, channels)) if order == 3 else None)
+        self.second = nn.Parameter(_initial(l_max, 2, channels, mirror_images))
+        third = nn.Parameter(_initial(l_max, 3, channels, mirror_images)) if order == 3 else None
+        self.register_parameter("third", third)
         self.mixing = nn.Parameter(torch.randn(l_max + 1, channels, channels) / channels**0.5)
         degrees = torch.arange(l_max + 1)
         self.register_buffer("degree", degrees.repeat_interleave(2 * degrees + 1), persistent=False)
@@ -301,8 +312,11 @@ class SymmetricProduct(nn.Module):
         blocks = a.split([self.channels * size for size in sizes], dim=1)
         parts = [b.unflatten(1, (-1, size)).permute(1, 2, 0) for b, size in zip(blocks, sizes, strict=True)]
         x = torch.cat(parts, dim=1)  # (C, (l_max + 1)^2, N)
-        third = None if self.third is None else coupling_weights(cast(Tensor, self.third), self.l_max, 3)
-        products = cast(Tensor, _Polynomial.apply(x, coupling_weights(self.second, self.l_max, 2), third))
+        second = coupling_weights(self.second, self.l_max, 2, self.mirror_images)
+        third = cast(Tensor | None, self.third)
+        if third is not None:
+            third = coupling_weights(third, self.l_max, 3, self.mirror_images)
+        products = cast(Tensor, _Polynomial.apply(x, second, third))
         products = products + x * self.first.T.index_select(1, self.degree)[:, :, None]
         mixed = [
             (matrix @ part.flatten(1)).view_as(part).permute(2, 0, 1).flatten(1)
@@ -311,8 +325,8 @@ class SymmetricProduct(nn.Module):
         return torch.cat(mixed, dim=1)
 
 
-def _initial(l_max: int, order: int, channels: int) -> Tensor:
+def _initial(l_max: int, order: int, channels: int, mirror_images: bool) -> Tensor:
     """Weights at random, smaller where more paths lead to a degree, and small beside the one of the features."""
-    outs = [path[-1] for path in symmetric_paths(l_max, order)]
+    outs = [path[-1] for path in symmetric_paths(l_max, order, mirror_images)]
     scale = torch.tensor([BEGIN * outs.count(out) ** -0.5 for out in outs], dtype=torch.get_default_dtype())
     return scale[:, None] * torch.randn(len(outs), channels)

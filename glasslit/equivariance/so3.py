@@ -5,9 +5,11 @@ r"""Rotations acting on features: the one place that states the conventions.
   own l = 1 feature and D^1(R) = R. (The polar axis is y; the usual z-axis tables call these
   components y, z, x.)
 * Normalization is e3nn's "component": the squared components of Y^l sum to 2l + 1, so Y^0 = 1.
-* Features are SO(3) features. Under reflections the layer's products with l_in + l_filter + l_out
+* Features are SO(3) features, as in the paper. Under reflections the layer's products with l_in + l_filter + l_out
   odd behave as pseudotensors; every irrep is carried with even parity (``0e, 1e, 2e, ...``) to say
   that reflections are not promised anything.
+* Where ``mirror_images`` is asked for, features are O(3) features of natural parity (``0e, 1o, 2e, ...``): degree l
+  has the parity (-1)^l of its harmonics, and those products are left out.
 """
 
 from __future__ import annotations
@@ -18,30 +20,37 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 
-def paths(l_max: int, l_in: int | None = None) -> list[tuple[int, int, int]]:
+def paths(l_max: int, l_in: int | None = None, mirror_images: bool = False) -> list[tuple[int, int, int]]:
     """Every triplet (l_in, l_filter, l_out) that couples, none above ``l_max``.
 
-    The selection rule is the triangle ``|l_in - l_filter| <= l_out <= l_in + l_filter``. Parity is not a
-    rule here: products odd under reflection count.
+    The selection rule is the triangle ``|l_in - l_filter| <= l_out <= l_in + l_filter``. Parity is a rule only where
+    ``mirror_images`` asks for it: with natural parity l_in + l_filter + l_out has to be even, which leaves out the
+    cross product of two vectors, for one. Otherwise products odd under reflection count.
 
     Examples
     --------
     >>> paths(1)
     [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (1, 1, 1)]
-    >>> len(paths(3))
-    34
+    >>> len(paths(3)), len(paths(3, mirror_images=True))
+    (34, 23)
     """
     return [
         (i, f, o)
         for i in (range(l_max + 1) if l_in is None else [l_in])
         for f in range(l_max + 1)
         for o in range(abs(i - f), min(i + f, l_max) + 1)
+        if not (mirror_images and (i + f + o) % 2)
     ]
 
 
-def irreps(channels: int, l_max: int) -> o3.Irreps:
-    """``channels`` copies of each degree 0 ... l_max, e.g. 8x0e+8x1e+8x2e+8x3e."""
-    return o3.Irreps([(channels, (degree, 1)) for degree in range(l_max + 1)])
+def parity_of(degree: int, mirror_images: bool) -> int:
+    """The parity by which features of a degree are carried: natural, (-1)^l, or even where nothing is promised."""
+    return (-1) ** degree if mirror_images else 1
+
+
+def irreps(channels: int, l_max: int, mirror_images: bool = False) -> o3.Irreps:
+    """``channels`` copies of each degree 0 ... l_max, e.g. 8x0e+8x1e+8x2e+8x3e, or 8x0e+8x1o+8x2e+8x3o."""
+    return o3.Irreps([(channels, (degree, parity_of(degree, mirror_images))) for degree in range(l_max + 1)])
 
 
 def spherical_harmonics(l_max: int, vectors: Tensor) -> Tensor:

@@ -88,6 +88,7 @@ PARAMETERS = {
     "decoder": Kind(str, "film", names=DECODERS),
     "products": Kind(int, "2"),
     "attention": Kind(bool, "True"),
+    "mirror_images": Kind(bool, "True"),
     "network": Kind(str, "se3", names=NETWORKS),
     "preset": Kind(str, "auto", names=("auto", "laptop", "paper")),
     "layers": Kind(int, "4", none=True, least=1),

@@ -122,7 +122,7 @@ class VectorHead(Head):
 
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
-        if o3.Irreps(irreps_features).count("1e") == 0:
+        if 1 not in o3.Irreps(irreps_features).ls:
             raise ValueError(
                 f"target {self.name!r} with l_max = 0; expected l_max of at least 1: scalars have no direction"
             )
@@ -176,7 +176,7 @@ class Covariance(Head):
     def __init__(self, irreps_features: o3.Irreps, irreps_inputs: o3.Irreps, n_times: int) -> None:
         super().__init__(irreps_features, irreps_inputs, n_times)
         kinds = o3.Irreps(irreps_features)
-        if kinds.count("2e") == 0:
+        if 2 not in kinds.ls:
             raise ValueError(
                 f"target {self.name!r} with l_max = {kinds.lmax}; expected l_max of at least 2: what is left of a "
                 "symmetric matrix without its trace is of degree 2"

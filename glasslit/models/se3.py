@@ -20,7 +20,7 @@ from ..equivariance.attention import EdgeScore
 from ..equivariance.convolution import SE3Convolution, bessel_basis
 from ..equivariance.kernels import check_kernel
 from ..equivariance.products import SymmetricProduct, check_products
-from ..equivariance.so3 import copies_and_degrees, invariants_of_copies, spherical_harmonics
+from ..equivariance.so3 import copies_and_degrees, invariants_of_copies, parity_of, spherical_harmonics
 from ..liquid.configuration import Configuration
 from ..liquid.graph import parse_inputs
 from ..names import refuse_unknown_keywords, unknown_names
@@ -51,6 +51,8 @@ class ModelConfig:
     attention : whether a score weights each message; see :class:`glasslit.equivariance.attention.EdgeScore`
     relaxed : highest degree of weights that break the symmetry where the data do, 0 for none, as in the paper; see
         :meth:`SE3GNN.node_inputs`
+    mirror_images : whether the network knows that a mirror image moves as much: E(3) instead of the paper's SE(3).
+        Features of degree l then have the parity (-1)^l, and products odd under reflection are left out
     n_times : number of times predicted at once
     time_unit : in which it counts time, one of :data:`glasslit.models.clock.TIME_UNITS`: "LJ", or "tau_alpha" at each
         configuration's temperature, for training at several temperatures
@@ -84,6 +86,7 @@ class ModelConfig:
     attention: bool = False
     time_unit: str = "LJ"
     relaxed: int = 0
+    mirror_images: bool = False
 
     def __post_init__(self) -> None:
         for name in ("layers", "channels", "n_times", "n_basis", "hidden"):
@@ -107,8 +110,9 @@ class ModelConfig:
         check_decoder(self.decoder)
         check_products(self.products, self.l_max)
         check_time_unit(self.time_unit)
-        if not isinstance(self.attention, bool):
-            raise ValueError(f"attention = {self.attention!r}; expected True or False")
+        for name in ("attention", "mirror_images"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} = {getattr(self, name)!r}; expected True or False")
         if not (isinstance(self.relaxed, int) and 0 <= self.relaxed <= self.l_max):
             raise ValueError(f"relaxed = {self.relaxed!r}; expected a whole number from 0 to l_max = {self.l_max}")
 
@@ -139,8 +143,9 @@ class SE3GNN(PropensityNetwork):
     def __init__(self, config: ModelConfig | None = None) -> None:
         config = config or ModelConfig()
         super().__init__(config)
-        inputs = [(self.n_scalars, (0, 1)), *([(1, (1, 1))] if self.needs_vector else [])]
-        relaxed = [(1, (degree, 1)) for degree in range(1, config.relaxed + 1)]
+        known = config.mirror_images
+        inputs = [(self.n_scalars, (0, 1)), *([(1, (1, parity_of(1, known)))] if self.needs_vector else [])]
+        relaxed = [(1, (degree, parity_of(degree, known))) for degree in range(1, config.relaxed + 1)]
         self.irreps_inputs = o3.Irreps([*inputs, *relaxed])
         if relaxed:
             self.relaxed_weights = nn.Parameter(torch.zeros(o3.Irreps(relaxed).dim))
@@ -149,8 +154,9 @@ class SE3GNN(PropensityNetwork):
         incoming = self.irreps_inputs
         for _ in range(config.layers):
             convolution = SE3Convolution(
-                incoming, config.channels, config.l_max, config.n_basis, config.hidden, config.dropout, config.kernel
-            )
+                incoming, config.channels, config.l_max, config.n_basis, config.hidden, config.dropout, config.kernel,
+                known,
+            )  # fmt: skip
             self.convolutions.append(convolution)
             self.norms.append(BatchNorm(convolution.irreps_out, momentum=config.batch_norm_momentum))
             incoming = convolution.irreps_out + self.irreps_inputs
@@ -164,7 +170,7 @@ class SE3GNN(PropensityNetwork):
         self.products, self.scores = nn.ModuleList(), nn.ModuleList()
         for _ in range(config.layers if config.products > 1 else 0):
             norm = BatchNorm(self.irreps, momentum=config.batch_norm_momentum)
-            product = SymmetricProduct(config.channels, config.l_max, config.products)
+            product = SymmetricProduct(config.channels, config.l_max, config.products, known)
             self.products.append(nn.Sequential(norm, product))  # cubes of numbers that are not of order one run away
         kinds = [cast(SE3Convolution, c).coupling.irreps_in for c in self.convolutions]
         self.scores.extend(EdgeScore(kind, config.n_basis) for kind in kinds if config.attention)

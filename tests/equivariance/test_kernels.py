@@ -24,6 +24,7 @@ COUPLINGS = [
     Coupling("5x0e", 0),
     Coupling("5x0e+5x1e+12x2e+1x0e", 2),  # mixed multiplicities, above and below a vector's lanes
     Coupling("16x0e+9x1e", 1),
+    Coupling("4x0e+4x1o+4x2e+3x0e+1x1o", 2, mirror_images=True),
     Coupling("4x0e+4x1e+4x2e+3x0e+1x1e", 2),  # with a vector of each particle beside the scalars
     Coupling("3x0e+1x1e", 3),
     Coupling("1x0e+1x1e+1x2e+1x3e+1x4e", 4),

@@ -40,6 +40,7 @@ def test_counts_of_paths():
     assert [len(so3.paths(degree)) for degree in range(4)] == [1, 5, 15, 34]
     kept = [p for p in so3.paths(3) if sum(p) % 2 == 0]
     assert (len(kept), len(so3.paths(3)) - len(kept)) == (23, 11)
+    assert so3.paths(3, mirror_images=True) == kept
 
 
 def test_cube_rotations_are_a_group_of_24():

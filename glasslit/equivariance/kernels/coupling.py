@@ -12,7 +12,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from ..so3 import paths
+from ..so3 import parity_of, paths
 
 
 @contextmanager
@@ -47,16 +47,37 @@ class Coupling:
     ----------
     irreps_in : e3nn irreps of h, as a string, e.g. "8x0e+8x1e+3x0e"
     l_max : highest degree of harmonics and of results
+    mirror_images : whether the parity of features is known, and products odd under reflection are left out. All
+        irreps then have their natural parity, 0e, 1o, 2e, ...
+
+    Raises
+    ------
+    ValueError
+        If the parity of mirror images is asked for, and an irrep has not its natural parity.
 
     Examples
     --------
     >>> coupling = Coupling("8x0e+8x1e+8x2e+8x3e+3x0e", 3)
     >>> len(coupling.terms), coupling.n_weights, coupling.irreps_out
     (38, 284, 35x0e+75x1e+91x2e+83x3e)
+    >>> known = Coupling("8x0e+8x1o+8x2e+8x3o+3x0e", 3, mirror_images=True)
+    >>> len(known.terms), known.n_weights, known.irreps_out
+    (27, 196, 35x0e+51x1o+59x2e+51x3o)
     """
 
     irreps_in: str
     l_max: int
+    mirror_images: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.mirror_images:
+            return
+        for _, irrep in o3.Irreps(self.irreps_in):
+            if irrep.p != parity_of(irrep.l, True):
+                raise ValueError(
+                    f"irreps {self.irreps_in} with {irrep}; expected natural parity, 0e, 1o, 2e, 3o, ..., where the "
+                    "layer knows mirror images: change the parity, or set mirror_images=False"
+                )
 
     @cached_property
     def slots(self) -> tuple[tuple[int, int], ...]:
@@ -66,13 +87,18 @@ class Coupling:
     @cached_property
     def terms(self) -> tuple[tuple[int, int, int], ...]:
         """(slot of irreps_in, l_filter, l_out) of each term, sorted by l_out: one weight per term and copy."""
-        found = [(slot, f, o) for slot, (_, degree) in enumerate(self.slots) for _, f, o in paths(self.l_max, degree)]
+        found = [
+            (slot, f, o)
+            for slot, (_, degree) in enumerate(self.slots)
+            for _, f, o in paths(self.l_max, degree, self.mirror_images)
+        ]
         return tuple(sorted(found, key=lambda term: (term[2], term[0], term[1])))
 
     @cached_property
     def irreps_terms(self) -> o3.Irreps:
         """Irreps of the result, one entry per term."""
-        return o3.Irreps([(self.slots[slot][0], (degree, 1)) for slot, _, degree in self.terms])
+        kinds = [(degree, parity_of(degree, self.mirror_images)) for _, _, degree in self.terms]
+        return o3.Irreps([(self.slots[slot][0], kind) for (slot, _, _), kind in zip(self.terms, kinds, strict=True)])
 
     @cached_property
     def irreps_out(self) -> o3.Irreps:

@@ -27,7 +27,7 @@ def tensor_product(coupling: Coupling, dtype: torch.dtype, device: torch.device)
     with default_dtype(dtype):
         product = o3.TensorProduct(
             o3.Irreps(coupling.irreps_in),
-            irreps(1, coupling.l_max),
+            irreps(1, coupling.l_max, coupling.mirror_images),
             coupling.irreps_terms,
             [(slot, f, number, "uvu", True) for number, (slot, f, _) in enumerate(coupling.terms)],
             irrep_normalization="component",
