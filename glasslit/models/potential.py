@@ -6,9 +6,7 @@ add up to zero, and do work that does not depend on the path. (Batzner et al., N
 so with such layers.) What differs from the propensity network is what a gradient asks for: functions that are smooth,
 also where a neighbor leaves the cutoff.
 
-Mirror images are promised nothing. Like the propensity network, the layers use products that change their sign in a
-mirror, so that a liquid and its mirror image may get slightly different energies; in the exact potential they have the
-same. ``glasslit.testing.mirror_errors`` measures the difference.
+A liquid and its mirror image have the same energy in the exact potential, and in a learned one with ``mirror_images``.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from e3nn import o3
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
@@ -84,8 +81,8 @@ class PotentialConfig:
     readout : width of the network from invariants to the energy
     power : of the :func:`envelope`; 0 leaves it out, and energies jump where neighbors cross the cutoff
     neighbors : typical number of them, by whose square root sums over neighbors are divided
-    relaxed : highest degree of weights that break the symmetry where the data do, 0 for none; see
-        ``Potential.relaxed_weights``
+    relaxed : highest degree of weights that break the symmetry where the data do, 0 for none: ``relaxed_weights``
+    mirror_images : whether products that are odd under reflection are left out: E(3) instead of SE(3)
     kernel : see :func:`glasslit.equivariance.kernels.select`
 
     Raises
@@ -105,6 +102,7 @@ class PotentialConfig:
     neighbors: float = 78.0
     kernel: str = "auto"
     relaxed: int = 0
+    mirror_images: bool = False
 
     def __post_init__(self) -> None:
         least = {"layers": 1, "channels": 1, "n_basis": 1, "hidden": 1, "readout": 1}
@@ -120,6 +118,8 @@ class PotentialConfig:
             raise ValueError(f"power = {self.power}; expected 3 or more, for smooth forces, or 0 for no envelope")
         if self.relaxed > self.l_max:
             raise ValueError(f"relaxed = {self.relaxed}; expected a whole number from 0 to l_max = {self.l_max}")
+        if not isinstance(self.mirror_images, bool):
+            raise ValueError(f"mirror_images = {self.mirror_images!r}; expected True or False")
         check_kernel(self.kernel)
 
 
@@ -130,7 +130,8 @@ class SmoothConvolution(SE3Convolution):
     """
 
     def __init__(self, irreps_in: Any, config: PotentialConfig) -> None:
-        super().__init__(irreps_in, config.channels, config.l_max, config.n_basis, config.hidden, 0.0, config.kernel)
+        sizes = config.channels, config.l_max, config.n_basis, config.hidden
+        super().__init__(irreps_in, *sizes, 0.0, config.kernel, config.mirror_images)
         self.radial = nn.Sequential(
             Linear(config.n_basis, config.hidden), nn.SiLU(),
             Linear(config.hidden, config.hidden), nn.SiLU(),
@@ -197,20 +198,18 @@ class Potential(nn.Module):
         super().__init__()
         self.config = config = config or PotentialConfig()
         n_types = len(TYPE_NAMES)
-        self.irreps = irreps(config.channels, config.l_max)
+        self.irreps = irreps(config.channels, config.l_max, config.mirror_images)
         self.embedding = nn.Linear(n_types, config.channels)
         self.convolutions, self.gates = nn.ModuleList(), nn.ModuleList()
-        kinds = o3.Irreps([(1, (degree, 1)) for degree in range(1, config.relaxed + 1)])
+        kinds = irreps(1, config.relaxed, config.mirror_images)[1:]  # degrees from 1 on
         self.relaxed_weights = nn.Parameter(torch.zeros(kinds.dim)) if config.relaxed else None
         incoming = irreps(config.channels, 0)
         for _ in range(config.layers):
             self.convolutions.append(SmoothConvolution(incoming + kinds, config))
             self.gates.append(Gate(config.channels, config.l_max))
             incoming = self.irreps
-        invariants = config.channels * (config.l_max + 1)
-        self.readout = nn.Sequential(
-            nn.Linear(invariants + n_types, config.readout), nn.SiLU(), nn.Linear(config.readout, 1)
-        )
+        invariants = len(self.irreps) * config.channels + n_types
+        self.readout = nn.Sequential(nn.Linear(invariants, config.readout), nn.SiLU(), nn.Linear(config.readout, 1))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 # So that numbers keep their size through SiLU. PyTorch's own start is smaller, and forces, which are

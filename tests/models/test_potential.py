@@ -48,6 +48,20 @@ def test_forces_turn_with_the_liquid_and_energies_stay(liquid, l_max):
         assert np.abs(f - force).max() > 0.1 * np.abs(force).max()
 
 
+@pytest.mark.parametrize("mirror_images", [True, False])
+def test_a_mirror_image_has_the_same_energy_where_the_potential_knows_it(liquid, mirror_images):
+    """And forces that are mirrored. Without this knowledge, which is the negative control, they differ."""
+    net = small(mirror_images=mirror_images, relaxed=0)
+    energy, force = net.predict(liquid)
+    for mirror in ([1, 1, -1], [-1, -1, -1]):
+        e, f = net.predict(liquid.replace(positions=liquid.positions * mirror))
+        errors = np.abs(e - energy).max() / np.ptp(energy), np.abs(f - force * mirror).max() / np.abs(force).max()
+        assert max(errors) < 1e-11 if mirror_images else min(errors) > 1e-6
+    rotation = so3.cube_rotations().numpy()[9]
+    _, turned = net.predict(liquid.replace(positions=liquid.positions @ rotation.T))
+    assert np.abs(turned - force @ rotation.T).max() < 1e-11 * np.abs(force).max()
+
+
 class Unequal(Gate):
     """The broken twin: ReLU of every component, scalar or not."""
 
@@ -156,6 +170,7 @@ def test_scales_are_those_of_the_training_set(liquid):
     [
         ({"layers": 0}, "layers = 0; expected a whole number of at least 1"),
         ({"l_max": True}, "l_max = True"),
+        ({"mirror_images": 1}, "mirror_images = 1; expected True or False"),
         ({"cutoff": -1.0}, "cutoff = -1.0"),
         ({"cutoff": "2"}, "cutoff = '2'; expected a positive, finite number"),
         ({"cutoff": float("inf")}, "cutoff = inf; expected a positive, finite number"),
