@@ -154,7 +154,7 @@ def in_this_process(parameters):
         ({"network": "botam", "l_max": None}, "network 'botam'; expected one of se3, ridge, bapst"),
         ({"network": "egnn"}, "'l_max'; expected those of BaselineConfig"),
         ({"products": 4}, "products = 4; expected a number of factors"),
-        {"network": "egnn", "attention": True}, "attention=True, mirror_images=False with network='egnn'; expected"),
+        ({"network": "egnn", "attention": True}, "attention=True, mirror_images=False with network='egnn'; expected"),
         ({"network": "mlp", "mirror_images": True}, "mirror_images=True with network='mlp'; expected 'propensity'"),
         ({"pretrain": "E_IS"}, "task 'E_IS' with inputs 'thermal+E_IS'; expected inputs without E_IS"),
         ({"pretrain": "noise", "start_from": "other"}, "expected one of them, and 'se3'"),
