@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 
 import e3nn
 import numpy as np
@@ -19,6 +20,7 @@ FOLDER = ROOT / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 import audit_products  # noqa: E402
 import bench_body  # noqa: E402
+import bench_mirror  # noqa: E402
 import bench_reading  # noqa: E402
 import common  # noqa: E402
 import peers  # noqa: E402
@@ -135,6 +137,11 @@ def test_stored_results_carry_their_card(path):
         assert [row["cost"] for row in stored["rows"] if row["network"] == "laptop"] == [1]
         assert all(row["cost"] == np.median(row["costs"]) > 0 for row in stored["rows"])
         return
+    if path.stem.startswith("mirror"):
+        assert {row["network"] for row in stored["rows"]} == {"laptop", "paper"}
+        assert all(row["cost"] == np.median(row["costs"]) > 0 for row in stored["rows"])
+        assert all(row["weights"] < row["weights_without"] for row in stored["rows"])
+        return
     if path.stem.startswith("bits"):
         assert all(row["difference"] == 0 for row in stored["rows"] if row["change"] in ("again", "together"))
         assert any(row["difference"] > 0 for row in stored["rows"])
@@ -247,6 +254,15 @@ def test_a_cost_is_that_of_a_step_over_the_laptop_network_s(monkeypatch):
     assert [row["network"] for row in rows] == list(few)
     assert next(row for row in rows if row["network"] == "laptop")["cost"] == 1
     assert all(row["parameters"] == sum(row["parts"].values()) for row in rows)
+
+
+def test_networks_with_and_without_mirror_images_take_their_steps_in_turns():
+    rows = bench_mirror.measure(
+        2, gl.testing.random_liquid(100, n_times=2), {"small": partial(gl.ModelConfig, layers=2, channels=2, l_max=1)}
+    )
+    assert [row["network"] for row in rows] == ["small"]
+    assert rows[0]["weights"] < rows[0]["weights_without"]
+    assert len(rows[0]["costs"]) == 2
 
 
 def test_running_and_changelog_quote_what_is_stored():
