@@ -57,6 +57,7 @@ GROUPS = {
             "how_sure",
         ],
     ),
+    "mirror/": ("Mirror images", ["ablations"]),
     "depth/": (
         "Number of layers",
         ["ablations", "body_order", "inside_the_network"],
