@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
         log = Log()
         for progress in sweep(runs, workers=arguments.workers, executor=executor):
             for name in sorted(set(progress.failed) - told):
-                bar.write(f"{name} failed:\n{progress.failed[name]}")
+                bar.write(f"{name} failed: {progress.failed[name]}")
                 told.add(name)
             bar.set_postfix_str(", ".join(progress.running), refresh=False)
             bar.update(progress.done - bar.n)
@@ -47,6 +47,6 @@ def run(arguments: argparse.Namespace) -> None:
     tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
     if told:
         raise RuntimeError(
-            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: notebooks that met an error are "
-            f"{runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
+            f"{len(told)} of {len(runs)} runs failed, {', '.join(sorted(told))}: notebooks that met an error are, with "
+            f"its traceback, {runs[0].folder}/.NAME.failed.ipynb; the same command tries them again"
         )

@@ -98,7 +98,7 @@ class Run:
 
 @dataclass(frozen=True)
 class SweepProgress:
-    """How far a sweep is: numbers of runs, tracebacks of those that failed, what is under way."""
+    """How far a sweep is: numbers of runs, the errors of those that failed, what is under way."""
 
     done: int
     total: int
@@ -194,7 +194,7 @@ def side_by_side(memory: float) -> int:
 
 
 def execute(run: Run) -> str | None:
-    """Execute one run, alone at its notebook. Its traceback if it fails, None otherwise."""
+    """Execute one run, alone at its notebook. Its error if it fails, whose traceback its notebook has; or None."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -206,7 +206,7 @@ def execute(run: Run) -> str | None:
             )
         except papermill.PapermillExecutionError as error:
             under_way.replace(run.failed)
-            return "\n".join([*error.traceback, f"{error.ename}: {error.evalue}"][-40:])
+            return f"{error.ename}: {error.evalue}"
         except DeadKernelError:
             return (
                 f"the process that executes {run.name} has died, for want of memory perhaps; the same command goes on "

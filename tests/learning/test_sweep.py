@@ -113,8 +113,8 @@ def test_failing_runs_are_told_and_the_others_finish(write, tmp_path, capsys):
     assert ended.value.code == 2
     told = capsys.readouterr()
     everything = told.out + told.err
-    assert "x3-seed0 failed:" in everything
-    assert "ValueError: three is too many" in everything
+    assert "x3-seed0 failed: ValueError: three is too many\n" in everything, "a line; the notebook has the traceback"
+    assert "Traceback" not in everything
     assert "2 of 4 runs failed, x3-seed0, x3-seed1" in told.err
     progress = [line for line in told.err.splitlines() if "runs are done" in line]
     assert progress[0].startswith("0 of 4 runs are done; running: x1-seed0")
