@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 import shutil
 import signal
@@ -12,6 +13,7 @@ from unittest.mock import MagicMock
 
 import matplotlib.pyplot as plt
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -19,8 +21,10 @@ import pytest
 import glasslit as gl
 from glasslit import locks, provenance
 from glasslit.learning.parameters import PARAMETERS, check_parameters
+from glasslit.learning.sweep import validation_score
 from glasslit.liquid.configuration import SPLITS
 from glasslit.locks import OutputLock
+from glasslit.provenance import data_hash
 from tests.common import ROOT
 
 pytestmark = pytest.mark.usefixtures("forked")
@@ -147,6 +151,8 @@ def in_this_process(parameters):
         ({"n_train": 40}, "n_train = 40; the training split has"),
         ({"fold": 4}, "fold = 4; expected a whole number from 0 to 3, as there are 3 training and 1 val"),
         ({"fold": 1, "start_from": "runs/other"}, "fold=1 with start_from='runs/other'; expected fold 0"),
+        ({"fold": "all", "pretrain": "u_IS"}, "fold='all' with pretrain='u_IS'; expected a fold with a number"),
+        ({"fold": "every"}, "fold = 'every'; expected a whole number of at least 0 or 'all'"),
         ({"T": [0.44, 0.5], "fold": 1, "n_train": None}, "n_train=None, times=None, fold=1 with T = [0.44, 0.5]"),
         ({"times": [1.0]}, "times"),
         ({"preset": "huge"}, "preset 'huge'"),
@@ -327,3 +333,20 @@ def test_no_cell_shows_a_value_by_accident(finished):
             for shown in cell.get("outputs", []):
                 if shown.output_type == "execute_result":  # tables and figures have more than a text
                     assert set(shown.data) - {"text/plain"}, (path.name, cell.id, shown.data)
+
+
+def test_all_may_teach_and_the_last_epoch_is_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", MagicMock())
+    in_this_process(TINY | {"T": 0.56, "times": [52.0], "n_train": None, "epochs": 2, "fold": "all", "out": "runs/all"})
+    plt.close("all")
+    out = tmp_path / "runs" / "all"
+    card, history = json.loads((out / "card.json").read_text()), pd.read_csv(out / "history.csv")
+    assert card["parameters"]["fold"] == "all"
+    assert history[["val_loss", "val_rho"]].isna().all(axis=None)
+    assert math.isnan(validation_score(out))
+    sets = [gl.load("starter", T=0.56, split=s) for s in ("train", "val", "test")]
+    assert card["data_sha256"] == data_hash(c.at_times([52.0]).hash() for some in sets for c in some)
+    told = gl.load_model(out / "model.pt").trained_on
+    labels = np.concatenate([c.at_times([52.0]).propensity[0, c.types == 0] for some in sets[:2] for c in some])
+    assert gl.load_model(out / "model.pt").target_mean[0, 0].item() == pytest.approx(labels.mean(), rel=1e-6), told

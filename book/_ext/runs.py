@@ -352,7 +352,15 @@ class Curves:
                 figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
 
 
+def validates(history):
+    """Whether there is a score of validation configurations; a run with fold "all" has none."""
+    return history[-1]["val_rho"] == history[-1]["val_rho"]  # not nan
+
+
 def best_of(history):
+    """The epoch that was kept: where nothing validates, the last."""
+    if not validates(history):
+        return history[-1]
     return max(history, key=lambda row: row["val_rho"])
 
 
@@ -447,6 +455,9 @@ def body(app, run, page):
         "score": f"Correlation of run {run.last} on validation configurations against the epoch; the best, "
         f"{best['val_rho']:.3f} at epoch {best['epoch']:.0f}, is marked.",
     }
+    if not validates(run.history):
+        loss = f"Training loss of run {run.last} against the epoch, on a logarithmic scale. Nothing validates."
+        pictures = {"loss": loss}
     here = quote(run.last)
     drawn = "".join(
         f'<img src="{here}/{name}.svg" alt="{escape(alt)}" width="403" height="288">'

@@ -9,15 +9,21 @@ from ..data.store import LazyConfigurations
 from ..liquid.configuration import Configuration
 from ..warned import warn
 
+ALL = "all"
+"""In the place of a fold's number: all teach, and none validates."""
+
 
 def fold(
-    train: Sequence[Configuration], val: Sequence[Configuration], number: int
+    train: Sequence[Configuration], val: Sequence[Configuration], number: int | str
 ) -> tuple[Sequence[Configuration], Sequence[Configuration]]:
     """Training and validation configurations of one fold of a cross-validation.
 
     Fold 0 is the data set's own choice. For the others the training configurations are cut, in their order, into parts
     that are as large as the validation set, or nearly so; fold k validates on the k-th of them, and learns from the
     rest and from what validated before. So each configuration validates in one fold. The test has no part in this.
+
+    When a cross-validation has chosen the settings, :data:`ALL` in the place of a number lets all of them teach; then
+    none validates.
 
     It says something about new liquids only where configurations are strangers, as the published ones are. Those of one
     simulation, which follow each other by little time, are relatives: the training configurations of the starter set
@@ -26,11 +32,11 @@ def fold(
     Parameters
     ----------
     train, val : as :func:`glasslit.load` returns them, lazy or not
-    number : of the fold, from 0
+    number : of the fold, from 0; or :data:`ALL`
 
     Returns
     -------
-    Both, lists if both were; otherwise read when they are asked for
+    Both, lists if both were; otherwise read when they are asked for. Of :data:`ALL` the second is empty
 
     Raises
     ------
@@ -55,10 +61,14 @@ def fold(
         told = f"{len(train)} training and {len(val)} validation configurations"
         raise ValueError(f"{told}; expected at least one of each")
     parts = max(1, round(len(train) / len(val)))
+    if number == ALL:
+        together = LazyConfigurations([(some, k) for some in (train, val) for k in range(len(some))], _read)
+        lists = isinstance(train, list) and isinstance(val, list)
+        return (list(together), []) if lists else (together, LazyConfigurations([], _read))
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= parts:
         raise ValueError(
             f"fold = {number!r}; expected a whole number from 0 to {parts}, as there are {len(train)} training and "
-            f"{len(val)} validation configurations"
+            f"{len(val)} validation configurations, or {ALL!r}"
         )
     if number == 0:
         return train, val

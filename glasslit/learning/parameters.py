@@ -96,7 +96,7 @@ PARAMETERS = {
     "l_max": Kind(int, "2", none=True, least=0),
     "times": Kind(float, "[13, 412]", none=True, many=True),
     "n_train": Kind(int, "4", none=True, least=1),
-    "fold": Kind(int, "1", least=0),
+    "fold": Kind(int, "1", least=0, words=("all",)),
     "epochs": Kind(int, "60", none=True, least=1),
     "learning_rate": Kind(float, "0.001", none=True),
     "betas": Kind(float, "[0.9, 0.999]", none=True, many=2),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -113,7 +114,8 @@ class EpochRecord:
     """What one epoch brought: losses summed over times (in standardized units), validation score, seconds.
 
     ``val_rho`` is Pearson's correlation on A particles, within configurations, averaged over times;
-    ``best`` tells whether it is the highest so far.
+    ``best`` tells whether it is the highest so far. Where nothing validates, both of ``val_`` are nan, and each epoch
+    is the best so far.
     """
 
     epoch: int
@@ -223,7 +225,7 @@ def _check_processes(net: PropensityNetwork, n_train: int, batch_size: int) -> N
 def fit(
     net: PropensityNetwork,
     train: Sequence[Configuration],
-    val: Sequence[Configuration],
+    val: Sequence[Configuration] | None,
     config: TrainConfig | None = None,
     *,
     standardize: bool | str = True,
@@ -251,8 +253,9 @@ def fit(
     net : trained in place; labels and energies are standardized with the training set's mean and spread. A
         :class:`~glasslit.models.baselines.descriptive.Ridge` is solved in closed form, with a record for each strength
     train, val : labelled configurations with the same times, such as lists or what ``load(..., lazy=True)`` returns;
-        ``val`` chooses the epoch, nothing else. Where the network counts time in tau_alpha, they may be of several
-        temperatures, with times that are the same parts of it (:func:`glasslit.models.clock.at_common_parts`)
+        ``val`` chooses the epoch, nothing else; where it is None, nothing validates, and the last epoch is kept. Where
+        the network counts time in tau_alpha, they may be of several temperatures, with times that are the same parts of
+        it (:func:`glasslit.models.clock.at_common_parts`)
     config : :class:`TrainConfig`
     standardize : False keeps the mean and spread that the network has, as where a trained one is trained on; "labels"
         keeps those of the inputs, as where the features come from a network that saw other configurations
@@ -264,8 +267,8 @@ def fit(
     Raises
     ------
     ValueError
-        If a set is empty, times or labels do not fit the network, an input is missing, or the checkpoint
-        belongs to another training.
+        If a set is empty, times or labels do not fit the network, an input is missing, the checkpoint
+        belongs to another training, or nothing validates and the network is a Ridge, whose strength that chooses.
     FloatingPointError
         If the loss is no longer a number; told at the end of the epoch, which then is not in the checkpoint.
     RuntimeError
@@ -275,11 +278,13 @@ def fit(
     """
     config = config or TrainConfig()
     for name, chosen in (("training", train), ("validation", val)):
-        if not chosen:
+        if not chosen and not (chosen is None and name == "validation"):
             raise ValueError(f"the {name} set is empty; expected at least one configuration")
-    train, val = net.in_own_times(train), net.in_own_times(val)
+    if val is None and isinstance(net, Ridge):
+        raise ValueError("a Ridge and nothing that validates; expected configurations that choose its strength")
+    train, val = net.in_own_times(train), None if val is None else net.in_own_times(val)
     check_times(train, net.config.n_times)
-    check_times(itertools.chain(train[:1], val), net.config.n_times)
+    check_times(itertools.chain(train[:1], val or ()), net.config.n_times)
     _check_processes(net, len(train), config.batch_size)
     smooth = check_smooth_terms(config.smooth_terms)
     extra = SmoothLoss(smooth, config.smooth_weight, config.smooth_length) if smooth else None
@@ -295,12 +300,12 @@ def fit(
             getattr(net, name).copy_(value)
     tell = extra.tell if extra is not None else None
     graphs = Graphs(net, train, config.num_workers, config.seed, config.position_noise, tell)
-    unseen = Graphs(net, val, config.num_workers, config.seed)
+    unseen = Graphs(net, val or [], config.num_workers, config.seed)
     run = runner(config.cuda_graphs, net, device, config.batch_size, graphs.held is not None)
-    own = [[k] for k in parallel.share(range(len(val)))]
+    own = [[k] for k in parallel.share(range(len(val or ())))]
     if isinstance(net, Ridge):
-        seen = [graphs[0, k] for k in range(len(train))]
-        yield from _fit_ridge(net, seen, [unseen[0, k] for k in range(len(val))], config.level_weight)
+        seen, held = ([known[0, k] for k in range(len(known))] for known in (graphs, unseen))
+        yield from _fit_ridge(net, seen, held, config.level_weight)
         return
     loss_of: nn.Module = _Loss(net, config.level_weight, extra)
     if parallel.several():
@@ -310,7 +315,7 @@ def fit(
         loss, rho = _validate(net, unseen.batches(own), config.level_weight, run)
         return loss, float(rho[TYPE_NAMES[0]].mean())
 
-    yield from epochs(net, loss_of, graphs, val, validate, config, run)
+    yield from epochs(net, loss_of, graphs, val or (), validate if val else None, config, run)
 
 
 @names_dead_workers
@@ -319,7 +324,7 @@ def epochs(
     loss_of: nn.Module,
     graphs: Graphs,
     val: Sequence[Configuration],
-    validate: Callable[[], tuple[float, float]],
+    validate: Callable[[], tuple[float, float]] | None,
     config: TrainConfig,
     run: Any,
     about: Mapping[str, Any] | None = None,
@@ -332,7 +337,7 @@ def epochs(
     loss_of : of a batch, with the same parameters
     graphs : of the training configurations
     val : the validation configurations
-    validate : their loss and score
+    validate : their loss and score; None where nothing validates
     config : how to train
     run : see :func:`glasslit.learning.capture.runner`
     about : what else must be the same for a checkpoint to belong to this training
@@ -371,8 +376,8 @@ def epochs(
             whole = next(v for v in values if not np.isfinite(v))
             raise FloatingPointError(f"the loss is {whole} in epoch {epoch}: lower the learning rate")
         schedule.step()
-        val_loss, val_rho = validate()
-        is_best = best is None or val_rho > max(r.val_rho for r in history)
+        val_loss, val_rho = validate() if validate else (math.nan, math.nan)
+        is_best = best is None or validate is None or val_rho > max(r.val_rho for r in history)
         if is_best:
             best = {name: value.detach().clone() for name, value in net.state_dict().items()}
         record = EpochRecord(

@@ -16,19 +16,24 @@ def learning_curve(history: Sequence[Any], epochs: int) -> Figure:
 
     Parameters
     ----------
-    history : records of :func:`glasslit.fit`
+    history : records of :func:`glasslit.fit`; where nothing validates, there is no second line and an empty panel
     epochs : how many there will be
     """
     figure, (left, right) = new_figure(2)
     epoch = [r.epoch for r in history]
     left.plot(epoch, [r.train_loss for r in history], label="training", color="0.45")
-    left.plot(epoch, [r.val_loss for r in history], label="validation", color="#7b3fa0")
+    validates = np.isfinite(history[-1].val_rho)
+    if validates:
+        left.plot(epoch, [r.val_loss for r in history], label="validation", color="#7b3fa0")
     left.set(xlabel="epoch", ylabel="loss", yscale="log", xlim=(0, epochs))  # one bad epoch must not hide the rest
     left.legend(frameon=False)
+    right.set(xlabel="epoch", ylabel=r"validation $\rho$ (A, mean over times)", xlim=(0, epochs))
+    if not validates:
+        right.text(0.5, 0.5, "nothing validates", ha="center", va="center", transform=right.transAxes)
+        return figure
     right.plot(epoch, [r.val_rho for r in history], color="#7b3fa0")
     best = max(history, key=lambda r: r.val_rho)
     right.plot(best.epoch, best.val_rho, "o", color="#7b3fa0", label=f"best: epoch {best.epoch}")
-    right.set(xlabel="epoch", ylabel=r"validation $\rho$ (A, mean over times)", xlim=(0, epochs))
     right.legend(loc="lower right", frameon=False)
     return figure
 

@@ -6,7 +6,7 @@ import warnings
 import pytest
 
 import glasslit as gl
-from glasslit.learning.folds import fold
+from glasslit.learning.folds import ALL, fold
 from glasslit.testing import random_liquid
 
 LIQUIDS = [random_liquid(60, seed=k).replace(name=f"liquid {k}") for k in range(14)]
@@ -30,6 +30,17 @@ def test_each_validates_in_one_fold_and_teaches_in_the_others(n_train, n_val):
     for wrong in (-1, parts + 1, 1.0, "1", True, None):
         with pytest.raises(ValueError, match=f"fold = {wrong!r}; expected a whole number from 0 to {parts}, as there"):
             fold(train, val, wrong)
+
+
+def test_all_teach_and_none_validates():
+    assert fold(LIQUIDS[:8], LIQUIDS[8:10], ALL) == (LIQUIDS[:10], [])
+    sets = [gl.load("starter", T=0.44, split=s, lazy=True) for s in ("train", "val")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing validates beside a relative
+        taught, validate = fold(*sets, ALL)
+    assert "read when asked for" in repr(taught)
+    assert [c.hash() for c in pickle.loads(pickle.dumps(taught))] == [c.hash() for some in sets for c in some]
+    assert len(validate) == len(list(validate)) == len(validate.map(lambda c: c)) == 0
 
 
 @pytest.mark.parametrize(("train", "val"), [([], LIQUIDS[:1]), (LIQUIDS[:1], [])])

@@ -1,3 +1,4 @@
+import copy
 import pickle
 import random
 import signal
@@ -72,6 +73,27 @@ def test_ends_with_the_best_epoch_of_the_validation_set():
     ]
     rho = gl.pearson(net.predict(val[0]), val[0].propensity, val[0].types)["A"]
     assert np.nan_to_num(rho).mean() == pytest.approx(best.val_rho, abs=1e-5)
+
+
+def test_where_nothing_validates_the_last_epoch_is_kept(tmp_path):
+    """Bit for bit the weights that a training with a validation set has then, before it goes back to its best epoch."""
+    train, epochs = [learnable(0)], 6
+    net, records = trained(train, None, epochs, checkpoint=tmp_path / "c.pt", learning_rate=0.02)
+    assert [r.epoch for r in records if r.best] == list(range(1, epochs + 1))
+    assert np.isnan([[r.val_loss, r.val_rho] for r in records]).all()
+    torch.manual_seed(0)
+    other = gl.SE3GNN(net.config)
+    for record in gl.fit(other, train, [learnable(1)], gl.TrainConfig(epochs=epochs, device="cpu", learning_rate=0.02)):
+        assert record.train_loss == records[record.epoch - 1].train_loss
+        last = copy.deepcopy(other).eval()
+    assert same_weights(net, last)
+    assert not net.training
+    again, _ = trained(train, None, epochs, checkpoint=tmp_path / "c.pt", learning_rate=0.02)
+    assert same_weights(net, again)
+    with pytest.raises(ValueError, match="unfinished training with another validation data"):
+        trained(train, [learnable(1)], epochs, checkpoint=tmp_path / "c.pt", learning_rate=0.02)
+    with pytest.raises(ValueError, match="a Ridge and nothing that validates; expected configurations that choose"):
+        trained(train, None, net=gl.baselines.baseline("ridge", inputs="thermal", n_times=2))
 
 
 def test_learning_rate_is_halved_at_the_milestones():

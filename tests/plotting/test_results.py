@@ -1,3 +1,4 @@
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,13 @@ def test_the_best_epoch_is_marked():
     history = [SimpleNamespace(epoch=k, train_loss=1 / k, val_loss=2 / k, val_rho=r) for k, r in ((1, 0.2), (2, 0.5))]
     figure = plotting.learning_curve(history, epochs=5)
     assert figure.axes[1].lines[1].get_xydata().tolist() == [[2, 0.5]]
+
+
+def test_where_nothing_validates_nothing_is_drawn_of_it():
+    nothing = {"val_loss": math.nan, "val_rho": math.nan}
+    figure = plotting.learning_curve([SimpleNamespace(epoch=k, train_loss=1 / k, **nothing) for k in (1, 2)], epochs=5)
+    assert [len(axis.lines) for axis in figure.axes] == [1, 0]
+    assert figure.axes[1].texts[0].get_text() == "nothing validates"
 
 
 @pytest.mark.parametrize("mark", [None, (0.5, "half")])
