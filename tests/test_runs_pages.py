@@ -8,6 +8,7 @@ import sys
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace
@@ -79,6 +80,21 @@ def test_what_is_said_of_a_run_stands_in_its_notebook_and_card(runs):
             assert run.card["parameters"]["fold"] == "all"
             assert runs.best_of(run.history) == run.history[-1]
         assert all(run.about()[key] is not None for key in ("configurations", "epochs", "minutes", "T"))
+
+
+def test_a_run_in_which_nothing_validates_says_so(runs, tmp_path):
+    """History as pandas writes it, with nothing in the place of a score."""
+    known = runs.found_runs(BOOK / "runs")["T0.44"]
+    shutil.copytree(known.folder, tmp_path / "T0.44")
+    shutil.copy(known.notebook, tmp_path / "T0.44.ipynb")
+    history = pd.read_csv(known.folder / "history.csv").assign(val_loss=np.nan, val_rho=np.nan, best=True)
+    history.to_csv(tmp_path / "T0.44" / "history.csv", index=False)
+    run = runs.Run("T0.44", tmp_path / "T0.44.ipynb")
+    assert not runs.validates(run.history)
+    assert runs.validates(known.history)
+    assert "400 epochs, the last kept; nothing validates" in runs.one_line(run)
+    assert "the best on validation (number" in runs.one_line(known)
+    runs.Curves().draw(run.history, tmp_path)
 
 
 def test_what_else_a_run_was_given_stands_on_its_page(runs):

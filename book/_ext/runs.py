@@ -145,7 +145,7 @@ class Run:
     def history(self):
         with (self.folder / "history.csv").open() as file:
             return [
-                {k: float(v) for k, v in row.items() if k != "best"}
+                {k: float(v or "nan") for k, v in row.items() if k != "best"}
                 for row in csv.DictReader(file)
             ]
 
@@ -426,6 +426,11 @@ def one_line(run):
     size = [f"{about['layers']} layers"] if about["layers"] else []
     size += [f"l_max = {about['l_max']}"] if about["l_max"] is not None else []
     kept = about["T"]
+    kept_epoch = (
+        f"the best on validation (number {best['epoch']:.0f}) kept"
+        if validates(run.history)
+        else "the last kept; nothing validates"
+    )
     parts = [
         f"Data {about['data']}, T = {kept if isinstance(kept, str) else f'{kept:.2f}'}",
         f"inputs {about['inputs']}",
@@ -433,7 +438,7 @@ def one_line(run):
         *size,
         f"{about['configurations']} training configuration{'s' * (about['configurations'] != 1)}",
         f"seed {about['seed']}",
-        f"{about['epochs']} epochs, the best on validation (number {best['epoch']:.0f}) kept",
+        f"{about['epochs']} epochs, {kept_epoch}",
         f"{about['minutes']:.1f} min",
     ]
     if more := also_given(run):

@@ -26,9 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Execute the runs and tell what came out."""
+    from ..learning import template
     from ..learning.sweep import read_sweep, summary, sweep
 
     runs = read_sweep(arguments.sweep)
+    before = {run.name for run in runs if run.finished()}
     told: set[str] = set()
     with ExitStack() as stack:
         executor = executor_of(arguments.dask, stack)
@@ -44,6 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
             bar.refresh()
             running = f"; running: {', '.join(progress.running)}" if progress.running else ""
             log.say(f"{progress.done} of {len(runs)} runs are done{running}", now=True)
+    for each in runs:
+        for text in template.warnings_in(each.executed) if each.name not in before else ():
+            tqdm.write(f"{each.name}: warning: {text}")
     tqdm.write(summary(runs).to_string(float_format="{:.3f}".format))
     if told:
         raise RuntimeError(

@@ -118,6 +118,8 @@ def run(arguments: argparse.Namespace) -> None:
         say("reading data, making graphs", now=True)
         template.execute(notebook, executed, given, show)
         say("finished", now=True)
+    for text in template.warnings_in(executed):
+        tqdm.write(f"warning: {text}")
     tqdm.write(f"{executed}: the executed notebook; {out}{'' if out.endswith('/') else '/'}: model and scores")
     tqdm.write(_score(Path(out)))
 

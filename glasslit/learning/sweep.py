@@ -176,6 +176,10 @@ def read_sweep(path: str | Path) -> list[Run]:
             name = content["name"].format(**parameters)
         except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"{path}: name = {content['name']!r} needs {error}; expected parameters it has") from error
+        if "/" in name or "\\" in name:
+            raise ValueError(
+                f"{path}: a run would be named {name!r}; expected no slash in name: leave out that parameter"
+            )
         runs.append(Run(name, notebook.resolve(), folder.resolve(), parameters, memory))
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
@@ -206,7 +210,7 @@ def execute(run: Run) -> str | None:
             )
         except papermill.PapermillExecutionError as error:
             under_way.replace(run.failed)
-            return f"{error.ename}: {error.evalue}"
+            return " ".join(f"{error.ename}: {error.evalue}".split())  # in a line
         except DeadKernelError:
             return (
                 f"the process that executes {run.name} has died, for want of memory perhaps; the same command goes on "

@@ -126,6 +126,24 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: {error}") from None
 
 
+def warnings_in(executed: str | Path) -> list[str]:
+    """What an executed notebook warned of, each once: the texts of its ``UserWarning``.
+
+    They stand in the notebook, which who trains from a terminal need not open.
+    """
+    try:
+        cells = json.loads(Path(executed).read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError):
+        return []
+    streams = [
+        "".join(out["text"])
+        for cell in cells
+        for out in cell.get("outputs", ())
+        if out.get("output_type") == "stream" and out.get("name") == "stderr"
+    ]
+    return list(dict.fromkeys(text for each in streams for text in re.findall(r": UserWarning: (.+)", each)))
+
+
 def execute(
     notebook: str | Path,
     executed: str | Path,

@@ -277,9 +277,10 @@ def fit(
         If there is no room for the checkpoint; the one of the epoch before is kept.
     """
     config = config or TrainConfig()
-    for name, chosen in (("training", train), ("validation", val)):
-        if not chosen and not (chosen is None and name == "validation"):
-            raise ValueError(f"the {name} set is empty; expected at least one configuration")
+    if not train or (val is not None and (isinstance(val, TrainConfig) or not val)):
+        came = "training set is empty" if not train else f"validation set is {val if val else 'empty'}"
+        more = "" if not train else ", or None, where nothing validates: fit(net, train, None, config)"
+        raise ValueError(f"the {came}; expected at least one configuration{more}")
     if val is None and isinstance(net, Ridge):
         raise ValueError("a Ridge and nothing that validates; expected configurations that choose its strength")
     train, val = net.in_own_times(train), None if val is None else net.in_own_times(val)

@@ -6,7 +6,8 @@ add up to zero, and do work that does not depend on the path. (Batzner et al., N
 so with such layers.) What differs from the propensity network is what a gradient asks for: functions that are smooth,
 also where a neighbor leaves the cutoff.
 
-A liquid and its mirror image have the same energy in the exact potential, and in a learned one with ``mirror_images``.
+A liquid and its mirror image have the same energy in the exact potential, and in a learned one with ``mirror_images``
+and no relaxed weights.
 """
 
 from __future__ import annotations

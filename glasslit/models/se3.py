@@ -52,7 +52,8 @@ class ModelConfig:
     relaxed : highest degree of weights that break the symmetry where the data do, 0 for none, as in the paper; see
         :meth:`SE3GNN.node_inputs`
     mirror_images : whether the network knows that a mirror image moves as much: E(3) instead of the paper's SE(3).
-        Features of degree l then have the parity (-1)^l, and products odd under reflection are left out
+        Features of degree l then have the parity (-1)^l, and products odd under reflection are left out. Relaxed
+        weights break this symmetry as they do rotations; of degree 1 they are a polar vector, and never an axial one
     n_times : number of times predicted at once
     time_unit : in which it counts time, one of :data:`glasslit.models.clock.TIME_UNITS`: "LJ", or "tau_alpha" at each
         configuration's temperature, for training at several temperatures

@@ -106,8 +106,16 @@ def test_a_sweep_that_cannot_be_meant(write, change, message):
         read_sweep(write((TOML % (0.0, [1])).replace(*change)))
 
 
-def test_failing_runs_are_told_and_the_others_finish(write, tmp_path, capsys):
+def test_a_name_with_a_slash_is_refused(write):
+    path = write((TOML % (0.0, [1])).replace('name = "', 'name = "of/'))
+    with pytest.raises(ValueError, match=r"a run would be named 'of/.*; expected no slash in name"):
+        read_sweep(path)
+
+
+def test_failing_runs_are_told_and_the_others_finish(write, tmp_path, capsys, monkeypatch):
     path = write(x=[1, 3])
+    warned = {"x1-seed0.ipynb": ["a relative validates"]}
+    monkeypatch.setattr("glasslit.learning.template.warnings_in", lambda executed: warned.get(executed.name, []))
     with pytest.raises(SystemExit) as ended:
         cli.main(["sweep", str(path), "--workers", "2"])
     assert ended.value.code == 2
@@ -115,6 +123,7 @@ def test_failing_runs_are_told_and_the_others_finish(write, tmp_path, capsys):
     everything = told.out + told.err
     assert "x3-seed0 failed: ValueError: three is too many\n" in everything, "a line; the notebook has the traceback"
     assert "Traceback" not in everything
+    assert everything.count("warning: ") == everything.count("x1-seed0: warning: a relative validates\n") == 1
     assert "2 of 4 runs failed, x3-seed0, x3-seed1" in told.err
     progress = [line for line in told.err.splitlines() if "runs are done" in line]
     assert progress[0].startswith("0 of 4 runs are done; running: x1-seed0")

@@ -130,3 +130,18 @@ def test_a_failure_is_told_and_leaves_an_earlier_notebook_alone(tmp_path, monkey
     assert sorted(p.name for p in tmp_path.iterdir()) == [".run.failed.ipynb", "other.ipynb", "run.ipynb"]
     with pytest.raises(ValueError, match="unknown parameter sed"):
         template.execute(failing, "run.ipynb", {"sed": 3})
+
+
+def test_what_a_notebook_warned_of_is_found_once(tmp_path):
+    def told(text, name="stderr"):
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    cells = [nbformat.v4.new_code_cell() for _ in range(3)]
+    cells[0].outputs = [
+        told("/x/y.py:3: UserWarning: fold 1: relatives\n  fold(train)\n"),
+        told("a.py:1: UserWarning: no", "stdout"),
+    ]
+    cells[2].outputs = [told("y.py:3: UserWarning: fold 1: relatives\nz.py:9: UserWarning: far: 3.1\nINFO done\n")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "a.ipynb")
+    assert template.warnings_in(tmp_path / "a.ipynb") == ["fold 1: relatives", "far: 3.1"]
+    assert template.warnings_in(tmp_path / "not there.ipynb") == []

@@ -201,8 +201,10 @@ def test_a_loss_that_is_no_number_ends_the_training():
 
 def test_bad_training_data_is_refused():
     good = learnable(0)
-    with pytest.raises(ValueError, match="validation set is empty"):
+    with pytest.raises(ValueError, match=r"validation set is empty; .* or None, where nothing validates"):
         trained([good], [])
+    with pytest.raises(ValueError, match=r"validation set is TrainConfig\(.*\); .* fit\(net, train, None, config\)"):
+        next(gl.fit(gl.SE3GNN(gl.ModelConfig(n_times=2)), [good], gl.TrainConfig()))
     with pytest.raises(ValueError, match="training set is empty"):
         trained([], [good])
     with pytest.raises(ValueError, match="n_times = 2"):

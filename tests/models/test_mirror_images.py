@@ -92,5 +92,7 @@ def test_a_network_that_knows_mirror_images_has_fewer_weights_and_its_own_irreps
     again = gl.load_model(tmp_path / "model.pt")
     assert again.config.mirror_images
     assert np.array_equal(again.predict(liquid), net.predict(liquid))
+    with pytest.raises(ValueError, match="mirror_images = 'no'; expected True or False"):
+        convolution.SE3Convolution("2x0e", 2, 1, mirror_images="no")
     with pytest.raises(ValueError, match=re.escape("irreps 2x0e+2x1e with 1e; expected natural parity")):
         convolution.SE3Convolution("2x0e+2x1e", 2, 1, mirror_images=True)

@@ -53,7 +53,8 @@ class Coupling:
     Raises
     ------
     ValueError
-        If the parity of mirror images is asked for, and an irrep has not its natural parity.
+        If the parity of mirror images is asked for, and an irrep has not its natural parity; or if it is neither asked
+        for nor not.
 
     Examples
     --------
@@ -70,6 +71,8 @@ class Coupling:
     mirror_images: bool = False
 
     def __post_init__(self) -> None:
+        if not isinstance(self.mirror_images, bool):
+            raise ValueError(f"mirror_images = {self.mirror_images!r}; expected True or False")
         if not self.mirror_images:
             return
         for _, irrep in o3.Irreps(self.irreps_in):
