@@ -155,3 +155,21 @@ def test_a_score_is_a_correlation_on_a_particles_and_an_ensemble_a_mean(compare)
     both = compare.mean([labels, wrong_on_b])
     for one, p, q in zip(both, labels, wrong_on_b, strict=True):
         assert np.allclose(one, (p + q) / 2)
+
+
+def test_where_all_ten_teach_nothing_validates_and_the_test_is_the_same(folded):
+    found, seen = folded["ten teach"], set()
+    assert len(found["names"]) == 2
+    for setting, names in found["names"].items():
+        assert len(names) == len(found["one network"][setting]) == 3
+        for name, scores in zip(names, found["one network"][setting], strict=True):
+            card, metrics = (json.loads((RUNS / name / f"{file}.json").read_text()) for file in ("card", "metrics"))
+            assert card["parameters"]["fold"] == "all"
+            assert card["parameters"]["model"]["inputs"] == setting
+            assert card["parameters"]["training"]["epochs"] == 40, "as in the folds"
+            assert pd.read_csv(RUNS / name / "history.csv").val_rho.isna().all()
+            assert np.mean(scores) == pytest.approx(metrics["test"]["A"]["mean"][0], abs=1e-5)
+            seen.add(card["data_sha256"])
+        assert np.mean(found["three"][setting]) > np.median(np.mean(found["one network"][setting], axis=1))
+    assert len(seen) == 1
+    assert set(found["with the folds"]) == {*found["names"], "selected, ten teach"}
