@@ -94,7 +94,10 @@ def test_a_run_in_which_nothing_validates_says_so(runs, tmp_path):
     assert runs.validates(known.history)
     assert "400 epochs, the last kept; nothing validates" in runs.one_line(run)
     assert "the best on validation (number" in runs.one_line(known)
-    runs.Curves().draw(run.history, tmp_path)
+    curves = runs.Curves()
+    for each, shown in ((run, False), (known, True)):
+        curves.draw(each.history, tmp_path)
+        assert curves.loss.axes[0].get_legend().get_texts()[1].get_visible() == shown
 
 
 def test_what_else_a_run_was_given_stands_on_its_page(runs):

@@ -344,6 +344,9 @@ class Curves:
         self.rho.set_data(epochs, [row["val_rho"] for row in history])
         best = best_of(history)
         self.best.set_data([best["epoch"]], [best["val_rho"]])
+        told = self.loss.axes[0].get_legend()
+        for part in (told.get_texts()[1], told.legend_handles[1]):
+            part.set_visible(validates(history))
         for name, figure in (("loss", self.loss), ("score", self.score)):
             (axes,) = figure.axes
             axes.relim()
