@@ -18,7 +18,10 @@ five networks. Test configurations take no part in this.
 
 Networks that know mirror images came later (the sweep ``published_mirror``).
 They are compared with those that do not on the held-out configurations, and
-take no part in the selection.
+take no part in the selection. (The first plan was to train both inputs in all
+folds, and to select from these networks, too. It was cut down, to save time,
+when the network with the vector had validated lower in fold 0; the test
+configurations were not looked at.)
 
 With the settings chosen, all ten may teach: ``published_all`` trains both
 networks with them, three seeds each, to the last epoch. Then each network
