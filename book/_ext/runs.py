@@ -83,6 +83,7 @@ GROUPS = {
     "several_T/": ("Several temperatures", ["one_decoder"]),
     "smooth/": ("Terms against over-smoothing", ["smoothness"]),
     "pretrain/": ("Pretraining without labels", ["without_labels"]),
+    "pretrain_T/": ("Pretraining, another temperature", ["without_labels"]),
     "ridge_T/": ("Ridge at other temperatures", ["against_the_field"]),
     "univariate/": ("One time, or all", ["ablations"]),
     "temperatures/": (
