@@ -129,7 +129,7 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
 def warnings_in(executed: str | Path) -> list[str]:
     """What an executed notebook warned of, each once: the texts of its ``UserWarning``.
 
-    They stand in the notebook, which who trains from a terminal need not open.
+    They stand in the notebook, which nobody needs to open who trains from a terminal.
     """
     try:
         cells = json.loads(Path(executed).read_text(encoding="utf-8"))["cells"]

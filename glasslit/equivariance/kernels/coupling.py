@@ -53,8 +53,8 @@ class Coupling:
     Raises
     ------
     ValueError
-        If the parity of mirror images is asked for, and an irrep has not its natural parity; or if it is neither asked
-        for nor not.
+        If the parity of mirror images is asked for, and an irrep has not its natural parity; or if
+        ``mirror_images`` is neither True nor False.
 
     Examples
     --------
