@@ -14,6 +14,7 @@ import argparse
 import re
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -88,6 +89,18 @@ def comments(rows: list[dict]) -> tuple[list[tuple[str, str]], list[tuple[str, s
     return told, found
 
 
+def store(name: str, rounds: int, columns: list[str], measure: Callable[[int, gl.Configuration], list[dict]]) -> None:
+    """What steps cost, on one thread and one training configuration of the standard set, in `<name>_cpu.json`."""
+    torch.set_num_threads(1)
+    begun = time.perf_counter()
+    print(machine())
+    configuration = gl.load("standard", T=0.56, split="train")[0]
+    rows = measure(rounds, configuration)
+    print(table(rows, columns))
+    about = {"settings": {"rounds": rounds}, "data": data_hash([configuration.hash()])}
+    print("written:", save(name, "cpu", about | {"seconds": time.perf_counter() - begun, "rows": rows}))
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -100,20 +113,4 @@ if __name__ == "__main__":
         for one, other in zip(told, found, strict=True):
             print(*one, *other, "" if one == other else "differ")
         raise SystemExit(told != found)
-    torch.set_num_threads(1)
-    begun = time.perf_counter()
-    print(machine())
-    configuration = gl.load("standard", T=0.56, split="train")[0]
-    rows = measure(chosen.rounds, configuration, len(configuration.times))
-    print(table(rows, COLUMNS))
-    path = save(
-        "body",
-        "cpu",
-        {
-            "settings": {"rounds": chosen.rounds},
-            "data": data_hash([configuration.hash()]),
-            "seconds": time.perf_counter() - begun,
-            "rows": rows,
-        },
-    )
-    print(f"written: {path}")
+    store("body", chosen.rounds, COLUMNS, lambda rounds, c: measure(rounds, c, len(c.times)))

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
-import torch
-from bench_body import INPUTS, stepper
-from common import in_turns, machine, save, table
+from bench_body import INPUTS, stepper, store
+from common import in_turns
 
 import glasslit as gl
 from glasslit.models.decoders import DECODERS
-from glasslit.provenance import data_hash
 
 COLUMNS = ["decoder", "parameters", "cost", "step_s", "step_least_s"]
 
@@ -41,13 +38,4 @@ def measure(rounds: int, configuration: gl.Configuration) -> list[dict]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=30)
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    begun = time.perf_counter()
-    print(machine())
-    configuration = gl.load("standard", T=0.56, split="train")[0]
-    rows = measure(chosen.rounds, configuration)
-    print(table(rows, COLUMNS))
-    about = {"settings": {"rounds": chosen.rounds}, "data": data_hash([configuration.hash()])}
-    about |= {"seconds": time.perf_counter() - begun, "rows": rows}
-    print(save("decoders", "cpu", about))
+    store("decoders", parser.parse_args().rounds, COLUMNS, measure)

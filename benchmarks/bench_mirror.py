@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
-import torch
-from bench_body import stepper
-from common import in_turns, machine, save, table
+from bench_body import stepper, store
+from common import in_turns
 
 import glasslit as gl
-from glasslit.provenance import data_hash
 
 SIZES = {"laptop": gl.ModelConfig.laptop, "paper": gl.ModelConfig}
 COLUMNS = ["network", "weights", "weights_without", "cost", "step_s", "step_without_s"]
@@ -44,13 +41,4 @@ def measure(rounds: int, configuration: gl.Configuration, sizes: dict = SIZES) -
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    chosen = parser.parse_args()
-    torch.set_num_threads(1)
-    begun = time.perf_counter()
-    print(machine())
-    configuration = gl.load("standard", T=0.56, split="train")[0]
-    rows = measure(chosen.rounds, configuration)
-    print(table(rows, COLUMNS))
-    found = {"settings": {"rounds": chosen.rounds}, "data": data_hash([configuration.hash()])}
-    path = save("mirror", "cpu", {**found, "seconds": time.perf_counter() - begun, "rows": rows})
-    print(f"written: {path}")
+    store("mirror", parser.parse_args().rounds, COLUMNS, measure)
