@@ -153,12 +153,12 @@ def in_this_process(parameters):
         ({"fold": 1, "start_from": "runs/other"}, "fold=1 with start_from='runs/other'; expected fold 0"),
         (
             {"fold": "all", "pretrain": "u_IS"},
-            "fold='all' with pretrain='u_IS', network='se3', n_train=1; expected None",
+            "fold='all' with pretrain = 'u_IS'; expected a fold with a number",
         ),
-        ({"fold": "all", "n_train": 1}, "fold='all' with pretrain=None, network='se3', n_train=1; expected None"),
+        ({"fold": "all", "n_train": 1}, "fold='all' with n_train = 1; expected a fold with a number"),
         (
             {"fold": "all", "network": "ridge", "l_max": None, "n_train": None},
-            "network='ridge', n_train=None; expected",
+            "fold='all' with network = 'ridge'; expected a fold",
         ),
         ({"fold": "every"}, "fold = 'every'; expected a whole number of at least 0 or 'all'"),
         ({"T": [0.44, 0.5], "fold": 1, "n_train": None}, "fold = 1 with T = [0.44, 0.5]; expected 0: all that"),
